@@ -1,0 +1,44 @@
+"""An image in the world: values on a grid, at rest in numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from RegistrationNetLib.core.errors import InputError
+from RegistrationNetLib.core.grid import Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """Values (C, D, H, W) of any numeric type on a grid.
+
+    background: what lies outside the image (air in CT, zero in MR); resampling fills with it.
+    name: how messages call it (a file name, a node's name).
+    """
+
+    data: NDArray[np.generic]
+    grid: Grid
+    background: float = 0.0
+    name: str = "image"
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 4 or self.data.shape[1:] != self.grid.shape:
+            raise InputError(
+                f"'{self.name}' has values of shape {self.data.shape}, but its grid is {self.grid.shape}; "
+                "an image needs (channels, depth, height, width)."
+            )
+
+    @property
+    def scalar(self) -> NDArray[np.generic]:
+        """The single channel, (D, H, W).
+
+        Raises InputError for a multi-channel image.
+        """
+        if self.data.shape[0] != 1:
+            raise InputError(
+                f"'{self.name}' has {self.data.shape[0]} channels; one is needed. Extract one channel first."
+            )
+        return self.data[0]

@@ -1,0 +1,140 @@
+"""A registration's result as a function of points: fixed world -> moving world, LPS mm.
+
+Evaluated here in float64 with scipy, point by point and exactly; dense resampling of images is `core/resample.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import map_coordinates
+
+from RegistrationNetLib.core.errors import GeometryError
+from RegistrationNetLib.core.grid import Grid, Points, transform_points
+
+INVERSE_TOLERANCE_MM = 1e-3
+"""How far a point may lie from where it came from after there and back through a displacement's inverse."""
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """x -> M x, world LPS mm; matrix (4, 4)."""
+
+    matrix: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        matrix = np.array(self.matrix, np.float64)
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
+            raise GeometryError("An affine transform needs a finite, invertible 4x4 matrix.")
+        matrix.setflags(write=False)
+        object.__setattr__(self, "matrix", matrix)
+
+    def __call__(self, points: ArrayLike) -> Points:
+        return transform_points(self.matrix, points)
+
+    def inverse(self) -> Affine:
+        return Affine(np.linalg.inv(self.matrix))
+
+
+@dataclass(frozen=True, eq=False)
+class Displacement:
+    """x -> x + u(x), world LPS mm.
+
+    field: (3, D, H, W) float32, mm along world x, y, z, at the voxels of `grid`, trilinear between them. Within half
+    a voxel beyond the border the edge's vector holds, farther out nothing (SimpleITK's rule; fields made here end in
+    zeros, so that it makes no difference).
+    inverted: the map is the inverse of that: the y with y + u(y) = x, solved per point to INVERSE_TOLERANCE_MM.
+    """
+
+    field: NDArray[np.float32]
+    grid: Grid
+    inverted: bool = False
+
+    def __post_init__(self) -> None:
+        if self.field.shape != (3, *self.grid.shape):
+            raise GeometryError(f"A displacement field of shape {self.field.shape} does not fit {self.grid.shape}.")
+
+    def __call__(self, points: ArrayLike) -> Points:
+        world = np.asarray(points, np.float64)
+        return self._solve(world) if self.inverted else world + self.at(world)
+
+    def inverse(self) -> Displacement:
+        return replace(self, inverted=not self.inverted)
+
+    def at(self, world: Points) -> Points:
+        """u at world points, (..., 3) -> (..., 3) mm."""
+        voxel = self.grid.to_voxel(world)
+        inside = self.grid.contains(world)
+        coordinates = np.moveaxis(voxel, -1, 0).reshape(3, -1)
+        values = [
+            map_coordinates(component, coordinates, order=1, mode="nearest", output=np.float64)
+            for component in self.field
+        ]
+        return np.stack(values, axis=-1).reshape(world.shape) * inside[..., None]
+
+    def _solve(self, target: Points) -> Points:
+        """y with y + u(y) = target by damped fixed-point iteration on the points that are not there yet."""
+        flat = target.reshape(-1, 3)
+        source = flat - self.at(flat)
+        damping = np.ones(len(flat))
+        error = source + self.at(source) - flat
+        for _ in range(200):
+            size = np.linalg.norm(error, axis=1)
+            todo = np.flatnonzero(size > INVERSE_TOLERANCE_MM)
+            if not len(todo):
+                return source.reshape(target.shape)
+            trial = source[todo] - damping[todo, None] * error[todo]
+            trial_error = trial + self.at(trial) - flat[todo]
+            better = np.linalg.norm(trial_error, axis=1) < size[todo]
+            source[todo[better]], error[todo[better]] = trial[better], trial_error[better]
+            damping[todo] = np.where(better, np.minimum(1, damping[todo] * 1.5), damping[todo] / 2)
+        worst = float(np.linalg.norm(error, axis=1).max())
+        raise GeometryError(
+            f"The displacement field cannot be inverted at {len(todo)} points (off by up to {worst:.2f} mm): "
+            "it folds there. Register again with more smoothing."
+        )
+
+
+Step = Affine | Displacement
+
+
+@dataclass(frozen=True, eq=False)
+class Mapping:
+    """World points of the fixed image to world points of the moving image, LPS mm; `steps` act in order."""
+
+    steps: tuple[Step, ...] = ()
+
+    def __call__(self, points: ArrayLike) -> Points:
+        """(..., 3) -> (..., 3), LPS mm."""
+        world = np.asarray(points, np.float64)
+        for step in self.steps:
+            world = step(world)
+        return world
+
+    def then(self, other: Mapping) -> Mapping:
+        """First this mapping, then `other`."""
+        return Mapping(self.steps + other.steps)
+
+    def inverse(self) -> Mapping:
+        """Moving to fixed; exact for affine steps, solved per point for displacements."""
+        return Mapping(tuple(step.inverse() for step in reversed(self.steps)))
+
+    def on(self, grid: Grid) -> Displacement:
+        """The whole mapping as one dense field on `grid`."""
+        points = grid.points()
+        return Displacement(np.moveaxis(self(points) - points, -1, 0).astype(np.float32), grid)
+
+    @property
+    def affine(self) -> Affine:
+        """All affine steps composed, displacements left out."""
+        matrix = np.eye(4)
+        for step in self.steps:
+            if isinstance(step, Affine):
+                matrix = step.matrix @ matrix
+        return Affine(matrix)
+
+    @property
+    def displacements(self) -> tuple[Displacement, ...]:
+        return tuple(step for step in self.steps if isinstance(step, Displacement))

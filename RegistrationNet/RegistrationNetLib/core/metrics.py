@@ -1,0 +1,90 @@
+"""How good an alignment is: Dice, HD95, TRE, Jacobian statistics. Arrays in, plain numbers out; no torch needed."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import binary_erosion, find_objects
+from scipy.spatial import cKDTree
+
+MIN_LABEL_VOXELS = 50
+"""Labels smaller than this in either image are left out of means: a voxel more or less would decide their Dice."""
+
+
+def common_labels(first: NDArray[np.integer], second: NDArray[np.integer], minimum: int = MIN_LABEL_VOXELS) -> list[int]:
+    """Nonzero labels with at least `minimum` voxels in both maps (which may lie on different grids)."""
+    kept = []
+    for labels in (first, second):
+        values, counts = np.unique(labels, return_counts=True)
+        kept.append({int(v) for v, n in zip(values, counts, strict=True) if v != 0 and n >= minimum})
+    return sorted(kept[0] & kept[1])
+
+
+def dice(first: NDArray[np.integer], second: NDArray[np.integer], labels: list[int]) -> dict[int, float]:
+    """2 |A and B| / (|A| + |B|) for each label; both maps (D, H, W) on one grid."""
+    sizes_first, sizes_second, overlap = (_counts(x) for x in (first, second, np.where(first == second, first, 0)))
+    return {
+        label: 2 * overlap.get(label, 0) / max(1, sizes_first.get(label, 0) + sizes_second.get(label, 0))
+        for label in labels
+    }
+
+
+def hd95(
+    first: NDArray[np.integer], second: NDArray[np.integer], labels: list[int], spacing: ArrayLike
+) -> dict[int, float]:
+    """95th percentile of the distances between the two surfaces of each label, both directions pooled, mm.
+
+    nan where a label is missing on either side.
+    """
+    scale = np.asarray(spacing, float)
+    surfaces_first, surfaces_second = _surfaces(first, labels), _surfaces(second, labels)
+    result = {}
+    for label in labels:
+        a, b = surfaces_first.get(label), surfaces_second.get(label)
+        if a is None or b is None:
+            result[label] = float("nan")
+            continue
+        there = cKDTree(b * scale).query(a * scale)[0]
+        back = cKDTree(a * scale).query(b * scale)[0]
+        result[label] = float(np.percentile(np.concatenate([there, back]), 95))
+    return result
+
+
+def tre(mapped_fixed: ArrayLike, moving: ArrayLike) -> NDArray[np.float64]:
+    """Target registration error of each landmark: |mapping(fixed) - moving|, (N, 3) LPS mm -> (N,) mm."""
+    return np.asarray(np.linalg.norm(np.asarray(mapped_fixed, float) - np.asarray(moving, float), axis=-1))
+
+
+def jacobian_statistics(determinant: NDArray[np.floating], body: NDArray[np.bool_]) -> dict[str, float | int]:
+    """Min, max, mean, folded voxels (det <= 0) and their share in %, SD of log det, inside the body."""
+    inside = determinant[body].astype(np.float64)
+    folded = int((inside <= 0).sum())
+    return {
+        "min": float(inside.min()),
+        "max": float(inside.max()),
+        "mean": float(inside.mean()),
+        "folded_voxels": folded,
+        "folded_percent": 100 * folded / inside.size,
+        "sd_log": float(np.log(np.clip(inside, 1e-3, None)).std()),
+    }
+
+
+def _counts(labels: NDArray[np.integer]) -> dict[int, int]:
+    values, counts = np.unique(labels, return_counts=True)
+    return {int(v): int(n) for v, n in zip(values, counts, strict=True)}
+
+
+def _surfaces(labels: NDArray[np.integer], wanted: list[int]) -> dict[int, NDArray[np.float64]]:
+    """Voxel coordinates of each label's outermost voxels, found inside its bounding box only."""
+    index = np.zeros(labels.shape, np.int32)
+    order = np.searchsorted(wanted, labels)
+    known = np.isin(labels, wanted)
+    index[known] = order[known] + 1
+    result = {}
+    for position, box in enumerate(find_objects(index, max_label=len(wanted))):
+        if box is None:
+            continue
+        inside = np.pad(index[box] == position + 1, 1)
+        shell = inside & ~binary_erosion(inside)
+        result[wanted[position]] = np.argwhere(shell) - 1 + np.array([cut.start for cut in box])
+    return result

@@ -1,0 +1,92 @@
+"""Voxel-unit maths of displacement fields: the only home of sample, compose, integrate, invert and the Jacobian.
+
+Fields are (N, 3, D, H, W) float tensors in voxels of their own grid, channels in axis order (d, h, w), and map
+x -> x + u(x). `warp(moving, u)(x) = moving(x + u(x))`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def lattice(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Every voxel's own coordinates, (1, 3, D, H, W), on the device and in the type of `like`."""
+    axes = [torch.arange(n, device=like.device, dtype=like.dtype) for n in shape]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
+
+
+def sample(volume: Tensor, positions: Tensor, mode: str = "bilinear", padding: str = "border") -> Tensor:
+    """Values of `volume` (N, C, D, H, W) at voxel `positions` (N, 3, d, h, w) -> (N, C, d, h, w).
+
+    padding: "border" repeats the edge, "zeros" blends to nothing within one voxel outside.
+    """
+    last = torch.tensor(volume.shape[2:], device=positions.device, dtype=positions.dtype).sub(1).clamp(min=1)
+    unit = positions * (2 / last)[:, None, None, None] - 1
+    grid = unit.movedim(1, -1).flip(-1)
+    return F.grid_sample(volume, grid, mode=mode, padding_mode=padding, align_corners=True)
+
+
+def warp(volume: Tensor, displacement: Tensor, mode: str = "bilinear", padding: str = "border") -> Tensor:
+    """volume(x + u(x)); (N, C, D, H, W) and (N, 3, D, H, W) of one grid."""
+    return sample(volume, lattice(displacement.shape[2:], displacement) + displacement, mode, padding)
+
+
+def compose(first: Tensor, then: Tensor) -> Tensor:
+    """u(x) = first(x) + then(x + first(x)); voxels of one grid. Beyond the border the edge's vector holds."""
+    return first + warp(then, first)
+
+
+def integrate(velocity: Tensor, steps: int = 7) -> Tensor:
+    """exp(v) by scaling and squaring: u0 = v / 2^steps, then u <- u + u o (id + u), `steps` times."""
+    flow = velocity / 2**steps
+    for _ in range(steps):
+        flow = compose(flow, flow)
+    return flow
+
+
+def invert(displacement: Tensor, iterations: int = 30, tolerance: float = 1e-3) -> Tensor:
+    """v with v(x) + u(x + v(x)) = 0 by fixed-point iteration, stopped when no voxel errs by more than `tolerance` voxels.
+
+    Converges where the field does not fold and changes by less than one voxel a voxel; the caller measures what is left.
+    """
+    inverse = -displacement
+    for _ in range(iterations):
+        error = compose(inverse, displacement)
+        inverse = inverse - error
+        if float(error.abs().max()) <= tolerance:
+            break
+    return inverse
+
+
+def gradient(volume: Tensor) -> Tensor:
+    """Central differences along d, h, w, one-sided at the borders; (N, C, D, H, W) -> (N, C, 3, D, H, W)."""
+    return torch.stack(torch.gradient(volume, dim=(2, 3, 4)), dim=2)
+
+
+def jacobian_determinant(displacement: Tensor) -> Tensor:
+    """det(I + du/dx) by central differences; (N, 3, D, H, W) -> (N, 1, D, H, W).
+
+    The determinant is the same in voxels and in the world, because both describe one map in two bases.
+    """
+    j = gradient(displacement)
+    (a, b, c), (d, e, f), (g, h, i) = ((j[:, row, col] + float(row == col) for col in range(3)) for row in range(3))
+    return (a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))[:, None]
+
+
+def resize(volume: Tensor, shape: Sequence[int]) -> Tensor:
+    """Trilinear resampling of the same field of view onto `shape` voxels (voxel-centre aligned)."""
+    if tuple(volume.shape[2:]) == tuple(shape):
+        return volume
+    return F.interpolate(volume, size=tuple(shape), mode="trilinear", align_corners=False)
+
+
+def resize_field(displacement: Tensor, shape: Sequence[int]) -> Tensor:
+    """`resize` for a field: the vectors are rescaled so that they stay voxels of their own grid."""
+    old = displacement.shape[2:]
+    factors = [new / before for new, before in zip(shape, old, strict=True)]
+    scale = torch.tensor(factors, device=displacement.device, dtype=displacement.dtype)
+    return resize(displacement, shape) * scale[:, None, None, None]

@@ -1,0 +1,87 @@
+"""Images and mappings as plain files in a folder, so that two processes can hand them to each other without pickling."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from RegistrationNetLib.core.grid import Grid
+from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
+from RegistrationNetLib.engine.result import Registration
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Complete or not there at all: the reader may look at any moment."""
+    draft = path.with_suffix(".part")
+    draft.write_text(json.dumps(value))
+    draft.replace(path)
+
+
+def put_image(folder: Path, stem: str, image: Image | None) -> None:
+    if image is None:
+        return
+    np.save(folder / f"{stem}.npy", np.ascontiguousarray(image.data))
+    write_json(
+        folder / f"{stem}.json",
+        {"grid": _grid(image.grid), "background": image.background, "name": image.name},
+    )
+
+
+def get_image(folder: Path, stem: str) -> Image | None:
+    if not (folder / f"{stem}.json").exists():
+        return None
+    header = json.loads((folder / f"{stem}.json").read_text())
+    data = np.load(folder / f"{stem}.npy", allow_pickle=False)
+    return Image(data, _as_grid(header["grid"]), header["background"], header["name"])
+
+
+def put_mapping(folder: Path, stem: str, mapping: Mapping | None) -> None:
+    if mapping is None:
+        return
+    steps: list[dict[str, Any]] = []
+    for index, step in enumerate(mapping.steps):
+        if isinstance(step, Affine):
+            steps.append({"affine": step.matrix.tolist()})
+        else:
+            np.save(folder / f"{stem}-{index}.npy", step.field)
+            steps.append({"grid": _grid(step.grid), "inverted": step.inverted})
+    write_json(folder / f"{stem}.json", steps)
+
+
+def get_mapping(folder: Path, stem: str) -> Mapping | None:
+    if not (folder / f"{stem}.json").exists():
+        return None
+    steps: list[Affine | Displacement] = []
+    for index, step in enumerate(json.loads((folder / f"{stem}.json").read_text())):
+        if "affine" in step:
+            steps.append(Affine(np.array(step["affine"])))
+        else:
+            field = np.load(folder / f"{stem}-{index}.npy", allow_pickle=False)
+            steps.append(Displacement(field, _as_grid(step["grid"]), step["inverted"]))
+    return Mapping(tuple(steps))
+
+
+def put_registration(folder: Path, registration: Registration) -> None:
+    put_mapping(folder, "mapping", registration.mapping)
+    put_image(folder, "warped", registration.warped)
+    put_image(folder, "jacobian", registration.jacobian)
+    write_json(folder / "report.json", registration.report)
+
+
+def get_registration(folder: Path) -> Registration:
+    mapping, warped, jacobian = get_mapping(folder, "mapping"), get_image(folder, "warped"), get_image(folder, "jacobian")
+    if mapping is None or warped is None or jacobian is None:
+        raise FileNotFoundError(f"No complete registration in {folder}.")
+    return Registration(mapping, warped, jacobian, json.loads((folder / "report.json").read_text()))
+
+
+def _grid(grid: Grid) -> dict[str, Any]:
+    return {"shape": list(grid.shape), "voxel_to_world": grid.voxel_to_world.tolist()}
+
+
+def _as_grid(value: dict[str, Any]) -> Grid:
+    return Grid((value["shape"][0], value["shape"][1], value["shape"][2]), np.array(value["voxel_to_world"]))
