@@ -17,6 +17,10 @@ from RegistrationNetLib.core.errors import GeometryError
 
 Points = NDArray[np.float64]
 
+BORDER = 0.501
+"""Voxels beyond the outermost centres that still belong to a grid: half a voxel, and a hair more, so that a point on
+the outer face is inside however rounding falls and in whichever order the axes are stored."""
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -36,6 +40,8 @@ class Grid:
             raise GeometryError(f"A grid needs three axes of at least one voxel, not {shape}.")
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
             raise GeometryError("A grid's voxel-to-world matrix must be 4x4 and finite.")
+        if np.abs(matrix[3] - (0, 0, 0, 1)).max() > 1e-9:
+            raise GeometryError(f"A grid's voxel-to-world matrix must end in 0 0 0 1, not {matrix[3]}: is it transposed?")
         spacing = np.linalg.norm(matrix[:3, :3], axis=0)
         if spacing.min() <= 0 or abs(np.linalg.det(matrix[:3, :3] / np.maximum(spacing, 1e-300))) < 1e-3:
             raise GeometryError("A grid's axes must be independent: its direction matrix is singular.")
@@ -98,7 +104,7 @@ class Grid:
         ends = np.stack(np.meshgrid(*((0, n - 1) for n in self.shape), indexing="ij"), axis=-1)
         return self.to_world(ends.reshape(8, 3))
 
-    def contains(self, world: ArrayLike, margin_voxels: float = 0.5) -> NDArray[np.bool_]:
+    def contains(self, world: ArrayLike, margin_voxels: float = BORDER) -> NDArray[np.bool_]:
         """(...,) True where a world point lies within `margin_voxels` of the voxel centres' box."""
         voxel = self.to_voxel(world)
         last = np.array(self.shape) - 1

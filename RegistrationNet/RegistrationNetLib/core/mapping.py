@@ -28,6 +28,8 @@ class Affine:
         matrix = np.array(self.matrix, np.float64)
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
             raise GeometryError("An affine transform needs a finite, invertible 4x4 matrix.")
+        if np.abs(matrix[3] - (0, 0, 0, 1)).max() > 1e-9:
+            raise GeometryError(f"An affine transform's last row must be 0 0 0 1, not {matrix[3]}: is it transposed?")
         matrix.setflags(write=False)
         object.__setattr__(self, "matrix", matrix)
 
@@ -55,6 +57,8 @@ class Displacement:
     def __post_init__(self) -> None:
         if self.field.shape != (3, *self.grid.shape):
             raise GeometryError(f"A displacement field of shape {self.field.shape} does not fit {self.grid.shape}.")
+        # Contiguous and writable, because that is what torch shares without a copy; negative strides it refuses.
+        object.__setattr__(self, "field", np.require(self.field, np.float32, ["C", "W"]))
 
     def __call__(self, points: ArrayLike) -> Points:
         world = np.asarray(points, np.float64)
@@ -84,17 +88,20 @@ class Displacement:
             size = np.linalg.norm(error, axis=1)
             todo = np.flatnonzero(size > INVERSE_TOLERANCE_MM)
             if not len(todo):
-                return source.reshape(target.shape)
+                break
             trial = source[todo] - damping[todo, None] * error[todo]
             trial_error = trial + self.at(trial) - flat[todo]
             better = np.linalg.norm(trial_error, axis=1) < size[todo]
             source[todo[better]], error[todo[better]] = trial[better], trial_error[better]
             damping[todo] = np.where(better, np.minimum(1, damping[todo] * 1.5), damping[todo] / 2)
-        worst = float(np.linalg.norm(error, axis=1).max())
-        raise GeometryError(
-            f"The displacement field cannot be inverted at {len(todo)} points (off by up to {worst:.2f} mm): "
-            "it folds there. Register again with more smoothing."
-        )
+        size = np.linalg.norm(error, axis=1)
+        failed = size > INVERSE_TOLERANCE_MM
+        if failed.any():
+            raise GeometryError(
+                f"The displacement field cannot be inverted at {failed.sum()} of {len(flat)} points (off by up to "
+                f"{size.max():.2f} mm): it folds there. Register again with more smoothing."
+            )
+        return source.reshape(target.shape)
 
 
 Step = Affine | Displacement

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from RegistrationNetLib.core import spatial
-from RegistrationNetLib.core.grid import Grid
+from RegistrationNetLib.core.grid import BORDER, Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
 
@@ -28,15 +28,15 @@ def warp(image: Image, mapping: Mapping, onto: Grid, interpolation: str = "linea
     return replace(image, data=np.stack(channels), grid=onto)
 
 
-def field_on(displacement: Displacement, grid: Grid) -> Tensor:
-    """A (not inverted) displacement at the voxels of `grid`, (1, 3, D, H, W), in voxels of `grid`, zero beyond its border."""
-    slabs = [_positions(Mapping((displacement,)), grid, slab, grid) for slab in _slabs(grid)]
-    return torch.cat(slabs, dim=2) - spatial.lattice(grid.shape, slabs[0])
+def field_on(mapping: Mapping, grid: Grid) -> Tensor:
+    """The whole mapping as a field at the voxels of `grid`, (1, 3, D, H, W), in voxels of `grid`."""
+    slabs = [_positions(mapping, grid, slab, grid) for slab in _slabs(grid)]
+    return (torch.cat(slabs, dim=2) - spatial.lattice(grid.shape, slabs[0])).float()
 
 
 def to_displacement(field: Tensor, grid: Grid) -> Displacement:
     """(1, 3, D, H, W) voxels of `grid` -> the same displacement in mm along world axes."""
-    matrix = torch.as_tensor(grid.voxel_to_world[:3, :3], dtype=torch.float64, device="cpu")
+    matrix = torch.as_tensor(np.array(grid.voxel_to_world[:3, :3]))
     mm = torch.einsum("wc,cdhg->wdhg", matrix, field[0].detach().cpu().double())
     return Displacement(mm.float().numpy(), grid)
 
@@ -50,13 +50,14 @@ def _warp_channel(
             positions = _positions(mapping, onto, slab, image.grid)
             out[slab] = _nearest(channel, positions, image.background)
         return out
-    source = torch.as_tensor(np.ascontiguousarray(channel, np.float32))[None, None]
-    # Sampling what lies above the background keeps float32 exact near it and makes "zeros" mean "background".
-    source = source - float(image.background)
+    # float32 is exact for 16-bit integers; wider values (PET in float64, 32-bit counts) are sampled in float64.
+    exact = np.float32 if np.can_cast(channel.dtype, np.float32) else np.float64
+    source = torch.as_tensor(np.require(channel, exact, ["C", "W"]))[None, None]
     for slab in _slabs(onto):
-        positions = _positions(mapping, onto, slab, image.grid)
-        values = spatial.sample(source, positions) * _inside(positions, channel.shape)
-        out[slab] = _cast(values[0, 0].numpy().astype(np.float64) + image.background, channel.dtype)
+        positions = _positions(mapping, onto, slab, image.grid).to(source.dtype)
+        values = spatial.sample(source, positions)[0, 0].numpy()
+        inside = _inside(positions, channel.shape)[0, 0].numpy()
+        out[slab] = _cast(np.where(inside, values, image.background), channel.dtype)
     return out
 
 
@@ -68,9 +69,9 @@ def _slabs(grid: Grid) -> Iterator[slice]:
 
 
 def _positions(mapping: Mapping, onto: Grid, slab: slice, source: Grid) -> Tensor:
-    """Voxel positions in `source` of the mapped voxels of a slab of `onto`, (1, 3, d, H, W) float32.
+    """Voxel positions in `source` of the mapped voxels of a slab of `onto`, (1, 3, d, H, W) float64.
 
-    Affine parts are multiplied together in float64; only displacements are sampled.
+    Only the sampling of displacements is float32, and its positions are small voxel numbers, never world millimetres.
     """
     box = onto.padded((-slab.start, 0, 0), (slab.stop - onto.shape[0], 0, 0))
     matrix = box.voxel_to_world
@@ -84,13 +85,13 @@ def _positions(mapping: Mapping, onto: Grid, slab: slice, source: Grid) -> Tenso
             world = torch.as_tensor(step(points)).movedim(-1, 0)[None]
         else:
             world = world + _displacement_at(step, world)
-    return _apply(source.world_to_voxel, world).float()
+    return _apply(source.world_to_voxel, world)
 
 
 def _displacement_at(step: Displacement, world: Tensor) -> Tensor:
     positions = _apply(step.grid.world_to_voxel, world).float()
     field = torch.as_tensor(step.field)[None]
-    return (spatial.sample(field, positions) * _inside(positions, step.grid.shape)).double()
+    return torch.where(_inside(positions, step.grid.shape), spatial.sample(field, positions), 0.0).double()
 
 
 def _apply(matrix: NDArray[np.float64], points: Tensor) -> Tensor:
@@ -100,22 +101,24 @@ def _apply(matrix: NDArray[np.float64], points: Tensor) -> Tensor:
 
 
 def _inside(positions: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """(1, 1, d, h, w): 1 within half a voxel of the voxel centres' box, as ITK has it, else 0."""
-    last = torch.tensor(shape, dtype=positions.dtype)[:, None, None, None] - 0.5
-    return ((positions >= -0.5) & (positions <= last)).all(dim=1, keepdim=True).to(positions.dtype)
+    """(1, 1, d, h, w) bool: within half a voxel of the voxel centres' box, as ITK has it."""
+    last = torch.tensor(shape, dtype=positions.dtype)[:, None, None, None] - 1
+    return ((positions >= -BORDER) & (positions <= last + BORDER)).all(dim=1, keepdim=True)
 
 
 def _nearest(channel: NDArray[np.generic], positions: Tensor, background: float) -> NDArray[np.generic]:
     """Nearest voxel by integer indexing: exact for any label value, however large."""
-    index = torch.floor(positions[0] + 0.5).long()
     last = torch.tensor(channel.shape)[:, None, None, None] - 1
-    inside = ((index >= 0) & (index <= last)).all(dim=0).numpy()
-    d, h, w = torch.minimum(index.clamp(min=0), last).numpy()
-    return np.where(inside, channel[d, h, w], np.asarray(background).astype(channel.dtype))
+    d, h, w = torch.minimum(torch.floor(positions[0] + 0.5).long().clamp(min=0), last).numpy()
+    values = channel[d, h, w]
+    values[~_inside(positions, channel.shape)[0, 0].numpy()] = _cast(np.asarray(background, np.float64), channel.dtype)
+    return values
 
 
 def _cast(values: NDArray[np.float64], dtype: np.dtype) -> NDArray[np.generic]:
-    """Back to the image's own type: integers rounded and kept within range."""
+    """Back to the image's own type: integers and masks rounded and kept within range."""
+    if dtype == np.bool_:
+        return values >= 0.5
     if np.issubdtype(dtype, np.integer):
         limits = np.iinfo(dtype)
         values = np.clip(np.rint(values), limits.min, limits.max)

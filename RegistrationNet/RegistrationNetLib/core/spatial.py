@@ -73,7 +73,7 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
     The determinant is the same in voxels and in the world, because both describe one map in two bases.
     """
     j = gradient(displacement)
-    (a, b, c), (d, e, f), (g, h, i) = ((j[:, row, col] + float(row == col) for col in range(3)) for row in range(3))
+    (a, b, c), (d, e, f), (g, h, i) = [[j[:, row, col] + float(row == col) for col in range(3)] for row in range(3)]
     return (a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))[:, None]
 
 
