@@ -98,6 +98,7 @@ class Job:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._clean()
 
     def _result(self) -> Registration:
         if self._cancelled:

@@ -1,0 +1,134 @@
+"""How good the result is, in numbers and in words: Jacobian inside the body, Dice, HD95, TRE, and what to do about them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from RegistrationNetLib.core import metrics, spatial
+from RegistrationNetLib.core.errors import InputError
+from RegistrationNetLib.core.grid import Points
+from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.core.mapping import Mapping
+from RegistrationNetLib.core.resample import field_on, warp
+
+Quality = dict[str, Any]
+
+
+def jacobian_image(mapping: Mapping, fixed: Image) -> Image:
+    """Determinant of the deformable part (the whole mapping's over its affine's) on the fixed grid, float32."""
+    total = spatial.jacobian_determinant(field_on(mapping, fixed.grid))[0, 0].cpu().numpy()
+    affine = np.linalg.det(mapping.affine.matrix[:3, :3])
+    return Image((total / affine).astype(np.float32)[None], fixed.grid, background=1.0, name=f"{fixed.name} Jacobian")
+
+
+def jacobian_report(jacobian: Image, mapping: Mapping, body: NDArray[np.bool_], body_name: str) -> Quality:
+    statistics = metrics.jacobian_statistics(jacobian.scalar, body)
+    affine = float(np.linalg.det(mapping.affine.matrix[:3, :3]))
+    return {
+        "body": body_name,
+        **statistics,
+        "affine_determinant": affine,
+        "total_mean": affine * statistics["mean"],
+        "meaning": "> 1: tissue is larger in the moving image",
+    }
+
+
+def displacement_report(mapping: Mapping, fixed: Image, body: NDArray[np.bool_]) -> Quality:
+    """Length of the deformable part inside the body, mm: |A^-1 mapping(x) - x|."""
+    deformable = mapping.then(Mapping((mapping.affine.inverse(),)))
+    voxels = field_on(deformable, fixed.grid)[0].cpu().numpy()[:, body]
+    length = np.linalg.norm(fixed.grid.voxel_to_world[:3, :3] @ voxels, axis=0)
+    return {"mean": float(length.mean()), "p95": float(np.percentile(length, 95)), "max": float(length.max())}
+
+
+def label_report(fixed: Image, moving: Image, stages: dict[str, Mapping]) -> Quality:
+    """Mean Dice and HD95 (mm) per stage over the labels both maps share; moving labels by nearest neighbour.
+
+    stages: name -> mapping, in order; Raises InputError where the maps share no label large enough.
+    """
+    labels = metrics.common_labels(fixed.scalar, moving.scalar)
+    if not labels:
+        raise InputError(
+            f"'{fixed.name}' and '{moving.name}' share no label of at least {metrics.MIN_LABEL_VOXELS} voxels. "
+            "Give two label maps that use the same numbers."
+        )
+    dice: Quality = {"labels": len(labels)}
+    hd95: Quality = {"labels": len(labels)}
+    for stage, mapping in stages.items():
+        carried = warp(moving, mapping, fixed.grid, "nearest").scalar
+        scores = metrics.dice(fixed.scalar, carried, labels)
+        distances = metrics.hd95(fixed.scalar, carried, labels, fixed.grid.spacing)
+        dice[stage] = float(np.mean(list(scores.values())))
+        hd95[stage] = _mean_of_known(list(distances.values()))
+    dice["per_label"] = {str(label): round(score, 4) for label, score in scores.items()}
+    return {"dice": dice, "hd95_mm": hd95}
+
+
+def landmark_report(fixed: Points, moving: Points, stages: dict[str, Mapping]) -> Quality:
+    """Target registration error per stage, mm, from corresponding points (N, 3) LPS mm."""
+    tre: Quality = {"landmarks": len(fixed)}
+    for stage, mapping in stages.items():
+        errors = metrics.tre(mapping(fixed), moving)
+        tre[stage] = float(errors.mean())
+    tre |= {"median_after": float(np.median(errors)), "max_after": float(errors.max())}
+    tre["each_after"] = [round(float(e), 3) for e in errors]
+    return {"tre_mm": tre}
+
+
+def checks(report: Quality) -> list[dict[str, str]]:
+    """One line per figure with a verdict ("good", "check", "poor") and what to do when it is not good."""
+    jacobian, similarity = report["jacobian"], report["similarity"]
+    before, after = similarity["before"], similarity["after"]
+    rows = [
+        _check(
+            "Similarity inside the body (local correlation, -1 to 1)",
+            f"{before:.3f} before, {after:.3f} after",
+            "good" if after >= 0.5 and after > before else "check" if after >= before else "poor",
+            "Compare the images in the checkerboard; if they do not match, give a rough alignment with --initial.",
+        ),
+        _check(
+            "Folded voxels inside the body",
+            f"{jacobian['folded_voxels']} ({jacobian['folded_percent']:.3f} %)",
+            "good" if jacobian["folded_voxels"] == 0 else "check" if jacobian["folded_percent"] < 0.1 else "poor",
+            "Do not measure where the Jacobian map shows the warning colour; raise the smoothing.",
+        ),
+        _check(
+            "Local volume change (Jacobian determinant)",
+            f"{jacobian['min']:.2f} to {jacobian['max']:.2f}, SD of log {jacobian['sd_log']:.2f}",
+            "good" if jacobian["min"] > 0.1 and jacobian["max"] < 10 else "check",
+            "Extreme changes are rarely anatomy; look at the Jacobian map where it is darkest.",
+        ),
+    ]
+    return rows + _truth_checks(report.get("quality", {}))
+
+
+def _truth_checks(quality: Quality) -> list[dict[str, str]]:
+    rows = []
+    if "dice" in quality:
+        dice = quality["dice"]
+        verdict = "good" if dice["after"] >= dice["before"] else "poor"
+        value = f"{dice['before']:.3f} before, {dice['after']:.3f} after, {dice['labels']} labels"
+        rows.append(_check("Overlap of labels (mean Dice)", value, verdict, "The labels fit worse than before."))
+        distance = quality["hd95_mm"]
+        if distance["after"] is not None and distance["before"] is not None:
+            verdict = "good" if distance["after"] <= distance["before"] else "check"
+            value = f"{distance['before']:.2f} mm before, {distance['after']:.2f} mm after"
+            rows.append(_check("Distance of label borders (HD95)", value, verdict, "Some borders moved apart."))
+    if "tre_mm" in quality:
+        error = quality["tre_mm"]
+        verdict = "good" if error["after"] <= error["before"] else "poor"
+        value = f"{error['before']:.2f} mm before, {error['after']:.2f} mm after (largest {error['max_after']:.2f} mm)"
+        rows.append(_check("Landmark error (mean TRE)", value, verdict, "The landmarks fit worse than before."))
+    return rows
+
+
+def _check(name: str, value: str, verdict: str, remedy: str) -> dict[str, str]:
+    return {"name": name, "value": value, "verdict": verdict, "remedy": "" if verdict == "good" else remedy}
+
+
+def _mean_of_known(values: list[float]) -> float | None:
+    known = [v for v in values if np.isfinite(v)]
+    return float(np.mean(known)) if known else None
