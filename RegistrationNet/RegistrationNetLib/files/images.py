@@ -1,0 +1,283 @@
+"""Image files <-> `Image`: everything SimpleITK reads, checked, so that what is wrong is said in one sentence."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy.ndimage import affine_transform
+
+from RegistrationNetLib.core.errors import GeometryError, InputError
+from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.files.dicom import read_dicom_folder
+from RegistrationNetLib.files.geometry import image_from_sitk, image_to_sitk, is_orthogonal, orthogonal_cover
+from RegistrationNetLib.files.nifti import is_truncated_nifti
+
+OnNote = Callable[[str], None]
+"""Called with one sentence for everything that was corrected while reading."""
+
+_CT_PADDING = (-2000.0, -2048.0, -3000.0, -3024.0, -4096.0, -10000.0, -32768.0)
+_CT_AIR = -1024.0
+_log = logging.getLogger(__name__)
+
+
+def read_image(path: str | Path, *, series: int | str | None = None, on_note: OnNote = _log.warning) -> Image:
+    """A grey-value volume fit for registration, in its own pixel type; a folder is read as DICOM.
+
+    series: which series of a DICOM folder, by its number in the list the refusal shows, or by its UID.
+    on_note: hears what was corrected (NaN voxels replaced, gantry tilt straightened); logged by default.
+    Raises InputError naming the file and the cure.
+    """
+    image = read_volume(path, series=series, on_note=on_note)
+    _require_contrast(image, str(path))
+    return image
+
+
+def read_labels(path: str | Path, *, series: int | str | None = None, on_note: OnNote = _log.warning) -> Image:
+    """A label map: whole numbers, background 0, at least one voxel labelled. Raises InputError."""
+    image = read_volume(path, series=series, on_note=on_note, interpolation="nearest")
+    _require_whole_numbers(image, str(path))
+    if not image.data.any():
+        raise InputError(f"'{path}' labels no voxel (every value is 0); check that it is the right label map.")
+    return replace(image, background=0.0)
+
+
+def read_mask(path: str | Path, *, series: int | str | None = None, on_note: OnNote = _log.warning) -> Image:
+    """A mask as 0 and 1 (uint8): any value above 0 is inside. Raises InputError, also when nothing is inside."""
+    image = read_volume(path, series=series, on_note=on_note, interpolation="nearest")
+    inside = np.greater(image.data, 0).astype(np.uint8)
+    if not inside.any():
+        raise InputError(f"The mask '{path}' is empty (no value above 0); draw the region to use, or leave it out.")
+    return replace(image, data=inside, background=0.0)
+
+
+def read_volume(
+    path: str | Path,
+    *,
+    series: int | str | None = None,
+    on_note: OnNote = _log.warning,
+    interpolation: str = "linear",
+) -> Image:
+    """Any 3-D single-channel volume, finite and on a grid with right angles; see `read_image`.
+
+    interpolation: "linear", or "nearest" for labels, used only where a sheared grid has to be straightened.
+    """
+    path = Path(path)
+    _require_file(path)
+    if path.is_dir():
+        image = read_dicom_folder(path, series=series)
+    else:
+        with _quiet():
+            image = _read_file(path)
+    return _clean(image, str(path), on_note, interpolation)
+
+
+def image_of(image: sitk.Image, name: str, on_note: OnNote = _log.warning) -> Image:
+    """A SimpleITK image as `Image`, checked like a file: 3-D, one channel, finite, not constant. Raises InputError."""
+    _check_layout(
+        name, image.GetSize(), image.GetNumberOfComponentsPerPixel(), image.GetPixelIDTypeAsString(), image.GetSpacing()
+    )
+    checked = _clean(image_from_sitk(image, name), name, on_note, "linear")
+    _require_contrast(checked, name)
+    return checked
+
+
+def write_image(image: Image, path: str | Path) -> None:
+    """Any format SimpleITK writes, compressed, in the image's own pixel type. Raises InputError."""
+    try:
+        sitk.WriteImage(image_to_sitk(image), str(path), useCompression=True)
+    except RuntimeError as error:
+        raise InputError(
+            f"'{path}' cannot be written ({_reason(error)}); check the folder and use .nii.gz, .nrrd or .mha."
+        ) from error
+
+
+def background_of(data: NDArray[np.generic]) -> float:
+    """What lies outside an image: its CT padding value, else CT air, else 0 where it occurs, else the minimum."""
+    lowest = float(data.min())
+    if lowest in _CT_PADDING:
+        return lowest
+    if -1500 <= lowest <= -900:
+        return max(lowest, _CT_AIR)  # resampling undershoots, so less than air is air
+    if lowest >= 0 or np.count_nonzero(data == 0) > 0.01 * data.size:
+        return 0.0
+    return lowest
+
+
+def _require_file(path: Path) -> None:
+    if not path.exists():
+        raise InputError(f"'{path}' does not exist; check the path.")
+    if path.is_file() and path.stat().st_size == 0:
+        raise InputError(f"'{path}' is empty (0 bytes); copy or export it again.")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"'{path}' may not be read; check its permissions.")
+
+
+def _read_file(path: Path) -> Image:
+    _check_header(path)
+    if is_truncated_nifti(path):
+        raise InputError(_damaged(path, "it ends too early"))
+    with _told(path):
+        return image_from_sitk(sitk.ReadImage(str(path)), path.name)
+
+
+def _check_header(path: Path) -> None:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    with _told(path):
+        reader.ReadImageInformation()
+    pixel_type = sitk.GetPixelIDValueAsString(reader.GetPixelIDValue())
+    is_dicom = reader.HasMetaDataKey("0008|0016")
+    if is_dicom and len(reader.GetSize()) == 3 and reader.GetSize()[2] == 1:
+        raise InputError(f"'{path}' is one slice of a DICOM series; give the folder '{path.parent}' instead.")
+    _check_layout(str(path), reader.GetSize(), reader.GetNumberOfComponents(), pixel_type, reader.GetSpacing())
+    direction = np.reshape(reader.GetDirection(), (3, 3))
+    if not np.isfinite(direction).all() or abs(np.linalg.det(direction)) < 1e-3:
+        raise InputError(_singular(path))
+
+
+def _check_layout(
+    name: str, size: tuple[int, ...], components: int, pixel_type: str, spacing: tuple[float, ...]
+) -> None:
+    shape = " x ".join(str(n) for n in size)
+    if len(size) > 3:
+        raise InputError(f"'{name}' is {len(size)}-D ({shape}), a volume is needed; extract one 3-D volume first.")
+    if len(size) < 3 or min(size) < 2:
+        raise InputError(f"'{name}' is a 2-D image ({shape}), a volume is needed; give the whole 3-D image.")
+    if components != 1 or "complex" in pixel_type:
+        what = "holds complex numbers" if "complex" in pixel_type else f"has {components} channels"
+        raise InputError(f"'{name}' {what}, one grey value per voxel is needed; extract one channel first.")
+    if not np.isfinite(spacing).all() or min(spacing) <= 0:
+        raise InputError(_singular(name))
+
+
+def _clean(image: Image, name: str, on_note: OnNote, interpolation: str) -> Image:
+    """Finite values, a background and right angles, with a note for whatever was changed."""
+    finite = np.isfinite(image.data)
+    bad = image.data.size - np.count_nonzero(finite)
+    if bad == image.data.size:
+        raise InputError(f"'{name}' holds no finite value (all voxels are NaN or infinite); export it again.")
+    background = background_of(image.data[finite] if bad else image.data)
+    if bad:
+        on_note(
+            f"'{name}': {bad} NaN or infinite voxels ({100 * bad / image.data.size:.2g} %) were replaced by the "
+            f"background value {background:g}."
+        )
+        image = replace(image, data=np.where(finite, image.data, background).astype(image.data.dtype))
+    image = replace(image, background=background)
+    if is_orthogonal(image.grid):
+        return image
+    on_note(f"'{name}': {_shear_words(image)}, so it was resampled onto a grid with right angles.")
+    return _straightened(image, order=0 if interpolation == "nearest" else 1)
+
+
+def _shear_words(image: Image) -> str:
+    d, h, w = image.grid.directions.T
+    normal = np.cross(h, w)
+    tilt = np.degrees(np.arccos(min(1.0, abs(normal @ d) / float(np.linalg.norm(normal)))))
+    return f"its slices are stacked at a slant of {tilt:.1f} degrees (gantry tilt)"
+
+
+def _straightened(image: Image, order: int) -> Image:
+    """The image on `orthogonal_cover` of its sheared grid."""
+    onto = orthogonal_cover(image.grid)
+    matrix = image.grid.world_to_voxel @ onto.voxel_to_world
+    data = affine_transform(
+        image.scalar.astype(np.float32 if order else image.data.dtype),
+        matrix[:3, :3],
+        matrix[:3, 3],
+        output_shape=onto.shape,
+        order=order,
+        mode="grid-constant",  # the outermost slices lie on the border, which rounding must not lose
+        cval=image.background,
+    )
+    if np.issubdtype(image.data.dtype, np.integer):
+        data = np.rint(data)
+    return replace(image, data=data.astype(image.data.dtype)[None], grid=onto)
+
+
+def _require_contrast(image: Image, name: str) -> None:
+    lowest, highest = image.data.min(), image.data.max()
+    if lowest == highest:
+        raise InputError(
+            f"'{name}' is constant (every voxel is {float(lowest):g}), so nothing in it can be registered; "
+            "check that it is the right file."
+        )
+
+
+def _require_whole_numbers(image: Image, name: str) -> None:
+    if np.issubdtype(image.data.dtype, np.integer):
+        return
+    fractional = image.data != np.rint(image.data)
+    if fractional.any():
+        example = float(image.data[fractional][0])
+        raise InputError(
+            f"'{name}' is no label map: {np.count_nonzero(fractional)} voxels hold fractions such as {example:g}; "
+            "give whole numbers, resampled by nearest neighbour."
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what ITK's libraries print about a damaged file away from the terminal, where our own sentence stands.
+
+    They print past Python, so file descriptor 2 is caught; what was printed is passed on when reading succeeds.
+    """
+    try:
+        terminal = os.dup(2)
+    except OSError:  # no standard error, as in a windowed application
+        yield
+        return
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+        caught.seek(0)
+        sys.stderr.write(caught.read().decode(errors="replace"))
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """SimpleITK's exceptions as a sentence with the cure."""
+    try:
+        yield
+    except GeometryError as error:
+        raise InputError(_singular(path)) from error
+    except RuntimeError as error:
+        text = str(error)
+        if any(word in text for word in ("orthonormal", "determinant", "spacing", "space directions")):
+            raise InputError(_singular(path)) from error
+        if "Unable to determine ImageIO" in text:
+            raise InputError(
+                f"'{path}' is not an image SimpleITK can read; give NIfTI, NRRD, MetaImage or a DICOM folder."
+            ) from error
+        raise InputError(_damaged(path, "its voxels cannot be read")) from error
+
+
+def _singular(name: str | Path) -> str:
+    return (
+        f"'{name}' has an unusable geometry (its direction matrix is singular or sheared, or a spacing is 0); "
+        "export it again, or repair its header."
+    )
+
+
+def _damaged(path: Path, why: str) -> str:
+    return f"'{path}' is damaged or incomplete ({why}); copy or export it again."
+
+
+def _reason(error: Exception) -> str:
+    """The last line of an ITK exception, which says why."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].removeprefix("ITK ERROR: ").rstrip(".")[:160] if lines else type(error).__name__

@@ -1,0 +1,54 @@
+"""Is a NIfTI file as long as its header promises? SimpleITK reads a truncated one without complaint."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+_BROKEN = (OSError, EOFError, zlib.error)
+
+
+def is_truncated_nifti(path: Path) -> bool:
+    """True for a single-file NIfTI-1 (.nii, .nii.gz) that ends before its last voxel or cannot be unpacked."""
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return False
+    try:
+        with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
+            header = file.read(348)
+    except _BROKEN:
+        return path.read_bytes()[:2] == b"\x1f\x8b"  # else no gzip file at all, and SimpleITK says so
+    if header[344:347] != b"n+1":
+        return False
+    return _content_size(path, promised := _promised_size(header)) < promised
+
+
+def _promised_size(header: bytes) -> int:
+    order = "<" if struct.unpack("<i", header[:4])[0] == 348 else ">"
+    dims = struct.unpack(order + "8h", header[40:56])
+    bits = struct.unpack(order + "h", header[72:74])[0]
+    offset = int(struct.unpack(order + "f", header[108:112])[0])
+    values = np.prod([max(n, 1) for n in dims[1 : dims[0] + 1]], dtype=np.int64)
+    return offset + int(values) * bits // 8
+
+
+def _content_size(path: Path, promised: int) -> int:
+    """Bytes after unpacking; 0 where that fails."""
+    if path.suffix.lower() != ".gz":
+        return path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(-4, os.SEEK_END)
+        if struct.unpack("<I", file.read(4))[0] == promised % 2**32:
+            return promised  # a gzip file ends with its content's size, so the end is there
+    size = 0
+    try:
+        with gzip.open(path, "rb") as unpacked:
+            while block := unpacked.read(1 << 22):
+                size += len(block)
+    except _BROKEN:
+        return 0
+    return size
