@@ -42,3 +42,19 @@ class Image:
                 f"'{self.name}' has {self.data.shape[0]} channels; one is needed. Extract one channel first."
             )
         return self.data[0]
+
+
+_CT_PADDING = (-2000.0, -2048.0, -3000.0, -3024.0, -4096.0, -10000.0, -32768.0)
+_CT_AIR = -1024.0
+
+
+def background_of(data: NDArray[np.generic]) -> float:
+    """What lies outside an image: its CT padding value, else CT air, else 0 where it occurs, else the minimum."""
+    lowest = float(data.min())
+    if lowest in _CT_PADDING:
+        return lowest
+    if -1200 <= lowest <= -900:
+        return _CT_AIR
+    if lowest >= 0 or np.count_nonzero(data == 0) > 0.01 * data.size:
+        return 0.0
+    return lowest

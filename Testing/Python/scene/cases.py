@@ -1,0 +1,56 @@
+"""Known geometries, fields and intensities for the tests of the scene border."""
+
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
+
+from RegistrationNetLib.core.grid import Grid
+from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
+
+FIXED_GRID = Grid.of((18, 26, 22), (2.1, 0.9, 1.3), Rotation.from_rotvec([0.3, -0.2, 0.4]).as_matrix(), (-20, 12, 35))
+MOVING_GRID = Grid.of((24, 20, 28), (1.7, 1.5, 1.1), Rotation.from_rotvec([-0.2, 0.1, 0.3]).as_matrix(), (-24, 8, 30))
+
+
+def smooth_field(grid: Grid, size_mm: float, seed: int = 0, sigma: float = 3.0) -> Displacement:
+    """A random field as smooth as the engine's, tapering to zero, its outer two layers exactly zero."""
+    rng = np.random.default_rng(seed)
+    noise = np.stack([gaussian_filter(rng.normal(size=grid.shape), sigma) for _ in range(3)])
+    window = np.ones(grid.shape)
+    for axis, n in enumerate(grid.shape):
+        ramp = np.clip((np.minimum(np.arange(n), n - 1 - np.arange(n)) - 1) / 5, 0, 1)
+        window *= (np.sin(ramp * np.pi / 2) ** 2).reshape([-1 if a == axis else 1 for a in range(3)])
+    field = noise * window
+    return Displacement((field * size_mm / np.abs(field).max()).astype(np.float32), grid)
+
+
+def known_affine() -> Affine:
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_rotvec([0.05, -0.08, 0.06]).as_matrix() @ np.diag([1.05, 0.96, 1.02])
+    matrix[:3, 3] = (3.0, -2.0, 1.5)
+    return Affine(matrix)
+
+
+def rigid(rotation: tuple[float, float, float], shift: tuple[float, float, float]) -> Mapping:
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_rotvec(rotation).as_matrix()
+    matrix[:3, 3] = shift
+    return Mapping((Affine(matrix),))
+
+
+def known_mapping(seed: int = 0) -> Mapping:
+    """A field on a padded fixed-space grid, then an affine: what the engine returns."""
+    grid = FIXED_GRID.resampled((12, 14, 12)).padded((5, 5, 5), (5, 5, 5))
+    return Mapping((smooth_field(grid, 2.5, seed, sigma=2.5), known_affine()))
+
+
+def pattern(points: np.ndarray) -> np.ndarray:
+    """Smooth intensities 0..200 anywhere in the world, LPS mm."""
+    x, y, z = np.moveaxis(points, -1, 0)
+    return 100 + 50 * np.sin(x / 6) * np.cos(y / 7) + 40 * np.cos(z / 8 + 1)
+
+
+def image_on(grid: Grid, name: str, dtype: Any = np.float32) -> Image:
+    return Image(pattern(grid.points()).astype(dtype)[None], grid, 0.0, name)

@@ -1,0 +1,46 @@
+"""Volumes and transforms in a real MRML scene."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("slicer", reason="slicer-core is not installed here.")
+
+from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.core.mapping import Mapping
+from RegistrationNetLib.scene import transforms, volumes
+from RegistrationNetLib.scene.runtime import running_scene
+
+
+@pytest.fixture
+def scene() -> Iterator[Any]:
+    """The process's scene; emptied afterwards."""
+    scene = running_scene()
+    yield scene
+    scene.Clear(0)
+
+
+@pytest.fixture
+def add_volume(scene: Any) -> Callable[..., Any]:
+    """Adds an image as a volume node, under a transform node where one is given."""
+
+    def add(image: Image, parent: Any = None, labels: bool = False) -> Any:
+        node = scene.AddNode(volumes.volume_node(image, labels))
+        if parent is not None:
+            node.SetAndObserveTransformNodeID(parent.GetID())
+        return node
+
+    return add
+
+
+@pytest.fixture
+def add_transform(scene: Any) -> Callable[..., Any]:
+    """Adds a transform node that maps, from parent, as a mapping does."""
+
+    def add(mapping: Mapping, name: str = "transform") -> Any:
+        node = scene.AddNewNodeByClass("vtkMRMLTransformNode", name)
+        node.SetAndObserveTransformFromParent(transforms.to_vtk(mapping))
+        return node
+
+    return add
