@@ -50,14 +50,13 @@ def describe(device: torch.device) -> str:
 @contextmanager
 def computing() -> Iterator[None]:
     """Threads matched to the processors that are free, denormals flushed (flat background is five times slower
-    with them), no autograd; all of it restored afterwards."""
+    with them); both restored afterwards."""
     threads = torch.get_num_threads()
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(_free_processors())
     torch.set_flush_denormal(True)
     try:
-        with torch.inference_mode():
-            yield
+        yield
     finally:
         torch.set_flush_denormal(False)
         torch.set_num_threads(threads)

@@ -13,6 +13,7 @@ from RegistrationNetLib.core.grid import Points
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.core.resample import field_on, warp
+from RegistrationNetLib.engine.result import Reference
 
 Quality = dict[str, Any]
 
@@ -42,6 +43,16 @@ def displacement_report(mapping: Mapping, fixed: Image, body: NDArray[np.bool_])
     voxels = field_on(deformable, fixed.grid)[0].cpu().numpy()[:, body]
     length = np.linalg.norm(fixed.grid.voxel_to_world[:3, :3] @ voxels, axis=0)
     return {"mean": float(length.mean()), "p95": float(np.percentile(length, 95)), "max": float(length.max())}
+
+
+def reference_report(reference: Reference, stages: dict[str, Mapping]) -> Quality:
+    """Dice, HD95 and TRE for each stage's mapping, as far as labels and landmarks were given."""
+    report: Quality = {}
+    if reference.fixed_labels is not None and reference.moving_labels is not None:
+        report |= label_report(reference.fixed_labels, reference.moving_labels, stages)
+    if reference.fixed_landmarks is not None and reference.moving_landmarks is not None:
+        report |= landmark_report(reference.fixed_landmarks, reference.moving_landmarks, stages)
+    return report
 
 
 def label_report(fixed: Image, moving: Image, stages: dict[str, Mapping]) -> Quality:
@@ -84,7 +95,7 @@ def checks(report: Quality) -> list[dict[str, str]]:
     before, after = similarity["before"], similarity["after"]
     rows = [
         _check(
-            "Similarity inside the body (local correlation, -1 to 1)",
+            "Similarity inside the body (local correlation, 0 to 1)",
             f"{before:.3f} before, {after:.3f} after",
             "good" if after >= 0.5 and after > before else "check" if after >= before else "poor",
             "Compare the images in the checkerboard; if they do not match, give a rough alignment with --initial.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from RegistrationNetLib.core import spatial
@@ -21,5 +22,6 @@ def predict(fixed: Tensor, moving: Tensor, name: str) -> tuple[Tensor | None, st
     if file is None:
         return None, f"{name} has no trained weights yet, so it was skipped; refinement does all the work."
     network = weights.load(file).to(fixed.device).eval()
-    field = network(fixed, moving)[-1]
+    with torch.inference_mode():
+        field = network(fixed, moving)[-1]
     return spatial.resize_field(field, fixed.shape[2:]), f"{name} predicted the start from its weights '{file.stem}'."

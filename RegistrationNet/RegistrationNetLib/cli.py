@@ -1,0 +1,165 @@
+"""The command line: parse, call one library function, say what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import click
+
+import RegistrationNetLib
+from RegistrationNetLib.core.errors import RegistrationError
+from RegistrationNetLib.engine.result import OnProgress
+from RegistrationNetLib.engine.settings import PRESETS, Align, Knob, Prepare, Refine, Settings, knobs
+from RegistrationNetLib.networks import registry
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+POINTS_IN = click.Choice(["lps", "ras", "voxel"])
+STAGES = {"prepare": Prepare, "align": Align, "refine": Refine}
+
+
+class Sentences(click.Group):
+    """Commands that end with one sentence and exit status 2 where an input cannot be used."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RegistrationError as error:
+            click.echo(f"registrationnet: {error}", err=True)
+            ctx.exit(2)
+
+
+def advanced(command: Command) -> Command:
+    """One option for each setting of each stage, made from the settings themselves so that help cannot drift."""
+    for stage, kind in reversed(STAGES.items()):
+        for name, (value_type, knob) in reversed(knobs(kind).items()):
+            command = click.option(
+                f"--{stage}-{name.replace('_', '-')}",
+                f"{stage}__{name}",
+                type=_click_type(value_type),
+                help=_help(knob, getattr(kind(), name)),
+            )(command)
+    return command
+
+
+@click.group(cls=Sentences, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(RegistrationNetLib.__version__, prog_name="registrationnet")
+def main() -> None:
+    """Deformable registration of 3D medical images. For research use only, not for diagnosis."""
+
+
+@main.command()
+@click.argument("fixed", type=PATH)
+@click.argument("moving", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, help="Folder for the results; made if it is not there.")
+@click.option("--preset", type=click.Choice(list(PRESETS)), default="balanced", show_default=True, help="Speed or accuracy.")
+@click.option("--model", type=click.Choice(["none", *registry.names()]), default="none", show_default=True,
+              help="Network that predicts a starting deformation; none: refinement alone.")
+@click.option("--transform", type=click.Choice(["rigid", "affine", "deformable"]), default="deformable", show_default=True,
+              help="How freely the moving image may move.")
+@click.option("--initial", type=PATH, help="Transform file (fixed to moving points) from which to start.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--inverse", is_flag=True, help="Write inverse.h5 too, for programs that cannot invert a field.")
+@click.option("--fixed-mask", type=PATH, help="Where in the fixed image the similarity may look (nonzero voxels).")
+@click.option("--moving-mask", type=PATH, help="The same for the moving image.")
+@click.option("--fixed-labels", type=PATH, help="Label map of the fixed image, to measure Dice and HD95.")
+@click.option("--moving-labels", type=PATH, help="Label map of the moving image.")
+@click.option("--fixed-landmarks", type=PATH, help="Points in the fixed image (CSV, .mrk.json, .fcsv, .txt), to measure TRE.")
+@click.option("--moving-landmarks", type=PATH, help="The same points in the moving image, in the same order.")
+@click.option("--points-in", type=POINTS_IN, default="lps", show_default=True, help="Coordinates of CSV landmarks.")
+@click.option("--fixed-series", help="Which series of a fixed DICOM folder (number from the list, or UID).")
+@click.option("--moving-series", help="Which series of a moving DICOM folder.")
+@advanced
+def register(output: Path, preset: str, inverse: bool, fixed: Path, moving: Path, **options: Any) -> None:
+    """Register MOVING to FIXED and write transform, warped image, Jacobian map, report, picture and Slicer scene.
+
+    Example: registrationnet register baseline.nii.gz followup.nii.gz -o result
+    """
+    from RegistrationNetLib import api
+
+    chosen = {name: options.pop(name) for name in list(options) if "__" in name or name in ("model", "transform", "device")}
+    settings = Settings.preset(preset).with_values(**{name: value for name, value in chosen.items() if value is not None})
+    pair = api.read_pair(fixed, moving, **options)
+    with progress() as on_progress:
+        registration = api.register_pair(pair, settings, on_progress)
+        on_progress("write", 1.0, "Writing the results")
+        written = api.save(registration, pair.fixed, pair.moving, output, inverse=inverse)
+    summarise(registration.report, output, written)
+
+
+@main.command()
+@click.argument("transform", type=PATH)
+@click.argument("source", metavar="INPUT", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, help="File to write.")
+@click.option("--reference", type=PATH, help="Image whose grid an image, label map or segmentation is carried onto "
+              "(the fixed image, or with --inverse the moving one). Default: the warped image beside the transform.")
+@click.option("--inverse", is_flag=True, help="Carry from fixed to moving space.")
+@click.option("--interpolation", type=click.Choice(["auto", "linear", "nearest"]), default="auto", show_default=True,
+              help="nearest keeps label values; auto recognises label maps.")
+@click.option("--points-in", type=POINTS_IN, default="lps", show_default=True, help="Coordinates of CSV points.")
+def apply(transform: Path, source: Path, output: Path, **options: Any) -> None:
+    """Carry INPUT from moving to fixed space: an image, label map, .seg.nrrd, points or a surface.
+
+    Example: registrationnet apply result/transform.h5 followup_lesions.seg.nrrd -o lesions_at_baseline.seg.nrrd
+    """
+    from RegistrationNetLib import carry
+
+    click.echo(carry.carry(transform, source, output, **options))
+
+
+@main.command()
+@click.argument("fixed", type=PATH, required=False)
+@click.argument("moving", type=PATH, required=False)
+@click.option("-o", "--output", type=PATH, default=Path("registrationnet-demo"), show_default=True, help="Folder for the results.")
+@click.option("--preset", type=click.Choice(list(PRESETS)), default="balanced", show_default=True, help="Speed or accuracy.")
+def demo(fixed: Path | None, moving: Path | None, output: Path, preset: str) -> None:
+    """Register a made-up head whose true deformation is known, or FIXED and MOVING if given, and show where to look."""
+    from RegistrationNetLib import demo as demonstration
+
+    if (fixed is None) != (moving is None):
+        raise click.UsageError("Give both FIXED and MOVING, or neither for the phantom.")
+    with progress() as on_progress:
+        lines, report, written = demonstration.run(fixed, moving, output, preset, on_progress)
+    for line in lines:
+        click.echo(line)
+    summarise(report, output, written)
+
+
+@contextmanager
+def progress() -> Iterator[OnProgress]:
+    """A bar on standard error with stage, share done and time left; gone when the work is."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Starting", total=1.0)
+        yield lambda stage, fraction, message: bar.update(task, completed=fraction, description=message)
+
+
+def summarise(report: dict[str, Any], output: Path, written: list[str]) -> None:
+    """What a person wants to read after a run: notes, quality, seconds, files."""
+    for note in report["notes"]:
+        click.echo(f"Note: {note}")
+    click.echo(report["model"]["note"])
+    marks = {"good": "ok   ", "check": "check", "poor": "POOR "}
+    for check in report["checks"]:
+        click.echo(f"  {marks[check['verdict']]} {check['name']}: {check['value']}")
+        if check["remedy"]:
+            click.echo(f"        {check['remedy']}")
+    click.echo(f"Took {report['seconds_total']:.1f} s on {report['device']}, at most {report['peak_memory_mib']:.0f} MiB.")
+    click.echo(f"Results in {output}: {', '.join(written)}")
+
+
+def _click_type(value_type: Any) -> Any:
+    return click.Choice(get_args(value_type)) if get_origin(value_type) is Literal else value_type
+
+
+def _help(knob: Knob, default: Any) -> str:
+    unit = f" {knob.unit}" if knob.unit else ""
+    limits = f"; {knob.low:g} to {knob.high:g}" if knob.low is not None and knob.high is not None else ""
+    return f"{knob.help}. [default: {default}{unit}{limits}]"

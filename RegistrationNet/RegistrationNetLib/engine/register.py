@@ -1,0 +1,231 @@
+"""The one entry of the engine: two images in the world to one mapping between them."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import RegistrationNetLib
+from RegistrationNetLib.core.errors import Cancelled, DeviceError
+from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.core.mapping import Affine, Mapping
+from RegistrationNetLib.core.resample import warp
+from RegistrationNetLib.core.similarity import LocalCorrelation
+from RegistrationNetLib.engine import devices, judge
+from RegistrationNetLib.engine.align import align
+from RegistrationNetLib.engine.predict import predict
+from RegistrationNetLib.engine.prepare import Prepared, foreground, prepare
+from RegistrationNetLib.engine.refine import extend, refine
+from RegistrationNetLib.engine.result import IsCancelled, OnProgress, Reference, Registration
+from RegistrationNetLib.engine.settings import Settings
+from RegistrationNetLib.networks import registry
+
+STAGES = {"prepare": 0.05, "align": 0.2, "predict": 0.3, "refine": 0.85, "judge": 1.0}
+"""Each stage and the fraction of the whole that is done at its end."""
+
+_LIBRARIES = ("torch", "numpy", "scipy")
+
+
+def register(
+    fixed: Image,
+    moving: Image,
+    settings: Settings | None = None,
+    *,
+    initial: Mapping | None = None,
+    fixed_mask: Image | None = None,
+    moving_mask: Image | None = None,
+    reference: Reference | None = None,
+    on_progress: OnProgress | None = None,
+    cancelled: IsCancelled | None = None,
+) -> Registration:
+    """Find the mapping from fixed to moving world points; pure and reentrant.
+
+    initial: fixed world -> moving world; where the search starts. Its deformable part, if any, is kept as it is behind
+    what is found.
+    masks: nonzero where the similarity may look.
+    reference: labels or landmarks, used to judge the result and never to find it.
+    Raises InputError, GeometryError, SettingsError, WeightsError, DeviceError; Cancelled when `cancelled()` turned true.
+    """
+    settings = settings or Settings()
+    device = devices.choose(settings.device)
+    if settings.model != "none":
+        registry.entry(settings.model)  # an unknown name is refused before anything is computed
+    run = _Run(on_progress or (lambda stage, fraction, message: None), cancelled or (lambda: False))
+    try:
+        with devices.computing():
+            return _register(fixed, moving, settings, initial, (fixed_mask, moving_mask), reference, device, run)
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"{devices.describe(device)} has too little free memory for '{fixed.name}' ({fixed.grid.voxels:,} voxels). "
+            "Close other programs, lower prepare.max_voxels, or choose the device cpu."
+        ) from error
+
+
+class _Run:
+    """The clock, the caller's ears and the stop button of one registration."""
+
+    def __init__(self, on_progress: OnProgress, cancelled: IsCancelled) -> None:
+        self.on_progress, self.cancelled = on_progress, cancelled
+        self.stages: list[dict[str, Any]] = []
+        self.started = time.perf_counter()
+        self._stage_started = self.started
+
+    def enter(self, stage: str, message: str) -> Callable[[float, str], None]:
+        """Begin a stage; the callable it gives takes the fraction of the stage that is done and a detail."""
+        names = list(STAGES)
+        begin = STAGES[names[names.index(stage) - 1]] if stage != names[0] else 0.0
+        self._stage_started = time.perf_counter()
+
+        def advance(fraction: float, detail: str) -> None:
+            done = begin + fraction * (STAGES[stage] - begin)
+            self.on_progress(stage, done, f"{message}: {detail}" if detail else message)
+
+        if self.cancelled():
+            raise Cancelled
+        advance(0.0, "")
+        self.stages.append({"name": stage, "seconds": 0.0, "similarity": None})
+        return advance
+
+    def leave(self, similarity: float | None = None) -> None:
+        seconds = round(time.perf_counter() - self._stage_started, 3)
+        self.stages[-1] |= {"seconds": seconds, "similarity": similarity}
+
+
+def _register(
+    fixed: Image,
+    moving: Image,
+    settings: Settings,
+    initial: Mapping | None,
+    masks: tuple[Image | None, Image | None],
+    reference: Reference | None,
+    device: torch.device,
+    run: _Run,
+) -> Registration:
+    run.enter("prepare", "Preparing the images")
+    behind = initial if initial is not None and initial.displacements else None
+    start = initial.affine if initial is not None and behind is None else None
+    seen, seen_mask = _through(behind, fixed, moving), _through(behind, fixed, masks[1])
+    prepared = prepare(fixed, seen, settings.prepare, masks[0], seen_mask)
+    body, body_name = _body(fixed, prepared, masks[0], reference)
+    alike = _Similarity(prepared, fixed, body)
+    header = Mapping((start,) if start is not None else ())
+    before = alike(header)
+    run.leave(before)
+
+    advance = run.enter("align", f"Finding the {'rigid' if settings.transform == 'rigid' else 'affine'} alignment")
+    kind = "rigid" if settings.transform == "rigid" else "affine"
+    affine = align(prepared, settings.align, kind, start, advance, run.cancelled)
+    aligned = Mapping((affine,))
+    run.leave(alike(aligned))
+
+    found, model = aligned, {"name": settings.model, "used": False, "note": "A linear transform needs no network."}
+    if settings.transform == "deformable":
+        found, model = _deform(prepared, affine, settings, device, alike, run)
+
+    run.enter("judge", "Measuring the result")
+    mapping = found.then(behind) if behind is not None else found
+    warped = warp(moving, mapping, fixed.grid)
+    jacobian = judge.jacobian_image(mapping, fixed)
+    after = run.stages[-2]["similarity"]
+    report: dict[str, Any] = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": _versions(),
+        "device": devices.describe(device),
+        "fixed": {"name": fixed.name, **fixed.grid.describe()},
+        "moving": {"name": moving.name, **moving.grid.describe()},
+        "settings": settings.to_dict(),
+        "model": model,
+        "stages": run.stages,
+        "similarity": {"measure": alike.measure, "before": before, "after": after},
+        "jacobian": judge.jacobian_report(jacobian, mapping, body, body_name),
+        "displacement_mm": judge.displacement_report(mapping, fixed, body),
+        "notes": prepared.notes,
+    }
+    if reference is not None:
+        stages = {"before": initial or Mapping(), "after_align": _then(aligned, behind), "after": mapping}
+        report["quality"] = judge.reference_report(reference, stages)
+    report["checks"] = judge.checks(report)
+    run.leave(after)
+    report |= {"peak_memory_mib": devices.peak_memory_mib(), "seconds_total": time.perf_counter() - run.started}
+    run.on_progress("judge", 1.0, "Done")
+    return Registration(mapping, warped, jacobian, report)
+
+
+def _deform(
+    prepared: Prepared, affine: Affine, settings: Settings, device: torch.device, alike: _Similarity, run: _Run
+) -> tuple[Mapping, dict[str, Any]]:
+    """The network's field, refined on this pair, before the affine."""
+    run.enter("predict", "Asking the network for a start")
+    aligned = warp(alike.moving, Mapping((affine,)), prepared.fixed_grid)
+    moving = torch.from_numpy(np.asarray(aligned.data, np.float32))[None]
+    field, note = predict(prepared.fixed.to(device), moving.to(device), settings.model)
+    predicted = Mapping((affine,))
+    if field is not None:
+        predicted = Mapping((extend(field, prepared.fixed_grid), affine))
+    run.leave(alike(predicted))
+
+    advance = run.enter("refine", "Refining the deformation on this pair")
+    refined, grid = refine(prepared, affine, field, settings.refine, device, advance, run.cancelled)
+    found = Mapping((extend(refined, grid), affine))
+    run.leave(alike(found))
+    return found, {"name": settings.model, "used": field is not None, "note": note}
+
+
+class _Similarity:
+    """How alike the prepared images are under a mapping: mean local correlation inside the body, 0 to 1."""
+
+    measure = "squared local correlation (5x5x5 windows) inside the body, 0 to 1"
+
+    def __init__(self, prepared: Prepared, fixed: Image, body: NDArray[np.bool_]) -> None:
+        self.grid = prepared.fixed_grid
+        self.moving = Image(prepared.moving[0].numpy(), prepared.moving_grid, name="moving")
+        inside = _onto_grid(body, fixed, prepared)
+        weight = torch.from_numpy(inside.astype(np.float32))[None, None]
+        self._weight = weight if prepared.fixed_mask is None else weight * prepared.fixed_mask
+        self._local = LocalCorrelation.of(prepared.fixed - 0.5)
+
+    def __call__(self, mapping: Mapping) -> float:
+        moving = torch.from_numpy(np.asarray(warp(self.moving, mapping, self.grid).data, np.float32))[None]
+        return round(float(self._local(moving - 0.5, self._weight)[0]), 5)
+
+
+def _body(
+    fixed: Image, prepared: Prepared, mask: Image | None, reference: Reference | None
+) -> tuple[NDArray[np.bool_], str]:
+    """Where statements about the result are made, on the fixed grid, (D, H, W)."""
+    labels = reference.fixed_labels if reference is not None else None
+    for given, name in ((mask, "fixed mask"), (labels, "fixed labels")):
+        if given is not None:
+            return warp(given, Mapping(), fixed.grid, "nearest").scalar > 0, name
+    body = Image(foreground(prepared.fixed)[None].astype(np.uint8), prepared.fixed_grid)
+    return warp(body, Mapping(), fixed.grid, "nearest").scalar > 0, "foreground by Otsu's threshold"
+
+
+def _onto_grid(body: NDArray[np.bool_], fixed: Image, prepared: Prepared) -> NDArray[np.bool_]:
+    image = Image(body[None].astype(np.uint8), fixed.grid)
+    return warp(image, Mapping(), prepared.fixed_grid, "nearest").scalar > 0
+
+
+def _through(behind: Mapping | None, fixed: Image, image: Image | None) -> Any:
+    """The moving side as seen through the deformable start that was given, around the fixed image."""
+    if behind is None or image is None:
+        return image
+    margin = [max(8, n // 8) for n in fixed.grid.shape]
+    return warp(image, behind, fixed.grid.padded(margin, margin))
+
+
+def _then(first: Mapping, behind: Mapping | None) -> Mapping:
+    return first if behind is None else first.then(behind)
+
+
+def _versions() -> dict[str, str]:
+    own = {"registrationnet": RegistrationNetLib.__version__, "python": platform.python_version()}
+    return own | {name: metadata.version(name) for name in _LIBRARIES}

@@ -1,0 +1,67 @@
+"""Quality figures checked against shapes whose overlap and distance are known on paper."""
+
+import numpy as np
+import pytest
+
+from RegistrationNetLib.core import metrics
+
+
+def cube(start: int, size: int, label: int = 1, shape: int = 24) -> np.ndarray:
+    labels = np.zeros((shape,) * 3, np.int16)
+    labels[start : start + size, start : start + size, start : start + size] = label
+    return labels
+
+
+def test_dice_of_half_overlapping_boxes_is_one_half():
+    first, second = np.zeros((8, 8, 8), int), np.zeros((8, 8, 8), int)
+    first[0:4], second[2:6] = 3, 3
+    assert metrics.dice(first, second, [3]) == {3: 0.5}  # 2 * 2 slices / (4 + 4)
+
+
+def test_a_label_missing_on_one_side_has_no_overlap_and_no_distance():
+    first, second = cube(4, 8, label=2), np.zeros((24, 24, 24), np.int16)
+    assert metrics.dice(first, second, [2]) == {2: 0.0}
+    assert np.isnan(metrics.hd95(first, second, [2], (1, 1, 1))[2])
+
+
+def test_hd95_of_a_shifted_box_is_the_shift_in_mm_along_the_axis_it_was_shifted():
+    first = cube(6, 10)
+    for axis, spacing in enumerate((1.0, 0.5, 3.0)):
+        shifted = np.roll(first, 2, axis)
+        assert metrics.hd95(first, shifted, [1], (1.0, 0.5, 3.0))[1] == pytest.approx(2 * spacing)
+
+
+def test_hd95_agrees_with_a_brute_force_computation():
+    rng = np.random.default_rng(0)
+    first, second = (rng.random((9, 10, 11)) > 0.6 for _ in range(2))
+
+    def surface(mask):
+        padded = np.pad(mask, 1)
+        core = padded.copy()
+        for axis in range(3):
+            core &= np.roll(padded, 1, axis) & np.roll(padded, -1, axis)
+        return np.argwhere(padded & ~core) - 1
+
+    a, b = surface(first) * [1, 2, 3], surface(second) * [1, 2, 3]
+    distance = np.linalg.norm(a[:, None] - b[None], axis=-1)
+    expected = np.percentile(np.concatenate([distance.min(1), distance.min(0)]), 95)
+    result = metrics.hd95(first.astype(int), second.astype(int), [1], (1, 2, 3))
+    assert result[1] == pytest.approx(expected)
+
+
+def test_labels_below_the_minimum_are_left_out():
+    first = cube(2, 5) + cube(12, 2, label=7)
+    assert metrics.common_labels(first, first) == [1]  # 125 voxels stay, 8 do not
+
+
+def test_tre_is_the_distance_of_each_landmark():
+    assert metrics.tre([[0, 0, 0], [1, 1, 1]], [[3, 4, 0], [1, 1, 1]]).tolist() == [5, 0]
+
+
+def test_jacobian_statistics_count_folds_inside_the_body_only():
+    determinant = np.array([[[1.0, -0.5, 0.0, 2.0, -9.0]]])
+    body = np.array([[[True, True, True, True, False]]])
+    result = metrics.jacobian_statistics(determinant, body)
+    assert result["folded_voxels"] == 2
+    assert result["folded_percent"] == 50
+    assert (result["min"], result["max"]) == (-0.5, 2)

@@ -1,0 +1,85 @@
+"""Statements about a result checked on mappings whose Jacobian, overlap and error are known on paper."""
+
+import numpy as np
+import pytest
+
+from RegistrationNetLib.core.errors import InputError
+from RegistrationNetLib.core.grid import Grid
+from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
+from RegistrationNetLib.engine import judge
+from RegistrationNetLib.engine.result import Reference
+
+ANGLE = np.deg2rad(25)
+TURN = np.array([[np.cos(ANGLE), -np.sin(ANGLE), 0], [np.sin(ANGLE), np.cos(ANGLE), 0], [0, 0, 1]])
+GRID = Grid.of((14, 18, 22), (2.0, 1.0, 0.7), TURN[:, [2, 1, 0]], (5.0, -8.0, 20.0))
+FIXED = Image(np.zeros((1, *GRID.shape), np.float32), GRID, name="fixed")
+INSIDE = np.zeros(GRID.shape, bool)
+INSIDE[3:-3, 3:-3, 3:-3] = True
+
+
+def stretched(factor: float) -> Displacement:
+    """u(x) = (factor - 1) x along world x: every volume is multiplied by `factor`."""
+    field = np.zeros((3, *GRID.shape), np.float32)
+    field[0] = (factor - 1) * GRID.points()[..., 0]
+    return Displacement(field, GRID)
+
+
+def scaling(factor: float) -> Affine:
+    return Affine(np.diag([factor, factor, factor, 1.0]))
+
+
+def test_a_uniform_stretch_has_that_jacobian_whatever_the_affine():
+    mapping = Mapping((stretched(1.2), scaling(0.8)))
+    jacobian = judge.jacobian_image(mapping, FIXED)
+    np.testing.assert_allclose(jacobian.scalar[INSIDE], 1.2, atol=1e-4)
+    report = judge.jacobian_report(jacobian, mapping, INSIDE, "here")
+    assert report["affine_determinant"] == pytest.approx(0.8**3)
+    assert report["total_mean"] == pytest.approx(1.2 * 0.8**3, rel=1e-4)
+    assert report["folded_voxels"] == 0
+
+
+def test_a_mirrored_field_is_counted_as_folded_everywhere():
+    mapping = Mapping((stretched(-0.5),))
+    report = judge.jacobian_report(judge.jacobian_image(mapping, FIXED), mapping, INSIDE, "here")
+    assert report["folded_percent"] == 100
+
+
+def test_displacement_lengths_are_those_of_the_deformable_part_in_mm():
+    shift = np.zeros((3, *GRID.shape), np.float32)
+    shift[1], shift[2] = 3.0, 4.0
+    report = judge.displacement_report(Mapping((Displacement(shift, GRID), scaling(2.0))), FIXED, INSIDE)
+    assert report == pytest.approx({"mean": 5, "p95": 5, "max": 5}, abs=1e-3)
+
+
+def test_labels_that_coincide_under_the_mapping_have_full_overlap():
+    labels = np.zeros((1, *GRID.shape), np.uint8)
+    labels[0, 4:9, 5:12, 6:15] = 4
+    fixed = Image(labels, GRID, name="fixed labels")
+    matrix = np.eye(4)
+    matrix[:3, 3] = GRID.voxel_to_world[:3, :3] @ [3, 0, 0]
+    moved = Image(labels, Grid(GRID.shape, matrix @ GRID.voxel_to_world), name="moving labels")
+    report = judge.reference_report(Reference(fixed, moved), {"before": Mapping(), "after": Mapping((Affine(matrix),))})
+    assert report["dice"]["after"] == 1
+    assert report["dice"]["before"] == pytest.approx(2 * 2 / 10)  # two of five slices remain
+    assert report["hd95_mm"] == pytest.approx({"labels": 1, "before": 3 * 2.0, "after": 0}, abs=1e-6)
+
+
+def test_landmark_errors_are_given_before_and_after():
+    points = np.array([[0.0, 0, 0], [10, 0, 0]])
+    report = judge.landmark_report(points, points * 1.1, {"before": Mapping(), "after": Mapping((scaling(1.1),))})
+    assert report["tre_mm"]["before"] == pytest.approx(0.5)
+    assert report["tre_mm"]["max_after"] == pytest.approx(0, abs=1e-9)
+
+
+def test_label_maps_without_a_common_label_are_refused_by_name():
+    one, other = np.ones((1, *GRID.shape), int), np.full((1, *GRID.shape), 2)
+    with pytest.raises(InputError, match="left.*right"):
+        judge.label_report(Image(one, GRID, name="left"), Image(other, GRID, name="right"), {"after": Mapping()})
+
+
+def test_one_sided_or_unequal_reference_is_refused():
+    with pytest.raises(InputError, match="one side"):
+        Reference(fixed_labels=FIXED)
+    with pytest.raises(InputError, match=r"3 fixed .* 2 moving"):
+        Reference(fixed_landmarks=np.zeros((3, 3)), moving_landmarks=np.zeros((2, 3)))

@@ -1,0 +1,58 @@
+"""What two processes hand each other arrives as it was sent."""
+
+import numpy as np
+import pytest
+
+from RegistrationNetLib.core.grid import Grid
+from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
+from RegistrationNetLib.engine import parcel
+from RegistrationNetLib.engine.result import Registration
+
+GRID = Grid.of((4, 5, 6), (2.0, 1.0, 0.5), np.eye(3)[:, ::-1], (-3.0, 7.0, 1.5))
+
+
+def image(name: str, dtype: type = np.int16) -> Image:
+    values = np.arange(GRID.voxels).reshape(1, *GRID.shape).astype(dtype)
+    return Image(values, GRID, background=-1024.0, name=name)
+
+
+def mapping() -> Mapping:
+    matrix = np.eye(4)
+    matrix[:3, 3] = 1 / 3, -2.5, 1e-7
+    field = np.random.default_rng(0).normal(size=(3, *GRID.shape)).astype(np.float32)
+    return Mapping((Displacement(field, GRID), Affine(matrix), Displacement(-field, GRID, inverted=True)))
+
+
+def test_an_image_keeps_values_type_grid_background_and_name(tmp_path):
+    sent = image("Müller: 1/2")
+    parcel.put_image(tmp_path, "fixed", sent)
+    got = parcel.get_image(tmp_path, "fixed")
+    assert got is not None
+    np.testing.assert_array_equal(got.data, sent.data)
+    assert got.data.dtype == np.int16
+    assert got.grid.shape == GRID.shape
+    np.testing.assert_array_equal(got.grid.voxel_to_world, GRID.voxel_to_world)
+    assert (got.background, got.name) == (sent.background, sent.name)
+
+
+def test_a_registration_keeps_its_mapping_bit_for_bit(tmp_path):
+    sent = Registration(mapping(), image("warped"), image("jacobian", np.float32), {"notes": ["a", "b"], "x": None})
+    parcel.put_registration(tmp_path, sent)
+    got = parcel.get_registration(tmp_path)
+    assert [type(step) for step in got.mapping.steps] == [type(step) for step in sent.mapping.steps]
+    np.testing.assert_array_equal(got.mapping.steps[1].matrix, sent.mapping.steps[1].matrix)
+    for one, other in zip(got.mapping.displacements, sent.mapping.displacements, strict=True):
+        np.testing.assert_array_equal(one.field, other.field)
+        assert one.inverted == other.inverted
+    assert got.report == sent.report
+
+
+def test_what_was_not_given_is_none_and_an_unfinished_result_is_refused(tmp_path):
+    parcel.put_image(tmp_path, "fixed_mask", None)
+    parcel.put_mapping(tmp_path, "initial", None)
+    assert parcel.get_image(tmp_path, "fixed_mask") is None
+    assert parcel.get_mapping(tmp_path, "initial") is None
+    parcel.put_mapping(tmp_path, "mapping", mapping())
+    with pytest.raises(FileNotFoundError):
+        parcel.get_registration(tmp_path)
