@@ -65,12 +65,12 @@ def from_vtk(transform: Any, region: Grid) -> Mapping:
 
 
 def from_world(parent: Any | None) -> Any:
-    """World -> coordinates under a transform node (None: the world itself), RAS; a copy that later edits leave alone."""
+    """World -> coordinates under a transform node (None: the world itself), RAS; later edits do not reach it."""
     return _snapshot(parent, "GetTransformFromWorld")
 
 
 def to_world(parent: Any | None) -> Any:
-    """Coordinates under a transform node -> world, RAS; a copy that later edits leave alone."""
+    """Coordinates under a transform node -> world, RAS; later edits do not reach it."""
     return _snapshot(parent, "GetTransformToWorld")
 
 
@@ -139,7 +139,7 @@ def _step_from_vtk(part: Any, before: Mapping, region: Grid) -> Step:
 
 
 def _ends_in_zeros(step: Displacement) -> bool:
-    """Only then does it make no difference that VTK continues beyond a grid with its edge and a mapping with nothing."""
+    """Only then is it the same that VTK continues beyond a grid with its edge, and a mapping with nothing."""
     ends = (step.field.take((0, -1), axis) for axis in (1, 2, 3))
     return not any(end.any() for end in ends)
 

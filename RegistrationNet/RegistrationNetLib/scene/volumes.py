@@ -73,7 +73,9 @@ def world_grid(node: Any) -> Grid:
     """A regular lattice in the world that covers a volume under a nonlinear parent, about as fine as the volume."""
     local = local_grid(node)
     sizes = [min(n, _SAMPLES_PER_AXIS) for n in local.shape]
-    voxels = np.stack(np.meshgrid(*(np.linspace(0, n - 1, m) for n, m in zip(local.shape, sizes)), indexing="ij"), -1)
+    voxels = np.stack(
+        np.meshgrid(*(np.linspace(0, n - 1, m) for n, m in zip(local.shape, sizes, strict=True)), indexing="ij"), -1
+    )
     before = voxels.reshape(-1, 3)
     after = transforms.move(transforms.to_world(node.GetParentTransformNode()), local.to_world(before))
     linear = np.linalg.lstsq(np.c_[before, np.ones(len(before))], after, rcond=None)[0][:3].T

@@ -1,0 +1,214 @@
+"""Registering two volume nodes of a scene: the call for Slicer's Python console, scripts and the panel.
+
+The computation runs in a process of its own; the scene is touched once, by the thread that asks for the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal, Protocol, overload
+
+from RegistrationNetLib.core.errors import InputError
+from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.core.mapping import Mapping
+from RegistrationNetLib.engine.result import OnProgress, Registration
+from RegistrationNetLib.engine.settings import Settings
+from RegistrationNetLib.engine.worker import Job, Request
+from RegistrationNetLib.scene import transforms, volumes
+from RegistrationNetLib.scene.results import SceneResult, place
+
+
+class RunningJob(Protocol):
+    """What is needed of a job; see `engine.worker.Job`."""
+
+    @property
+    def done(self) -> bool: ...
+    def poll(self) -> bool: ...
+    def wait(self) -> Registration: ...
+    def cancel(self) -> None: ...
+
+
+Start = Callable[[Request, OnProgress | None], RunningJob]
+
+
+class SceneJob:
+    """A registration of two nodes under way. Nothing in the scene changes before `result` is called."""
+
+    def __init__(self, job: RunningJob, fixed: Any, moving: Any, moving_from_world: Any | None) -> None:
+        self._job = job
+        self._fixed, self._moving, self._moving_from_world = fixed, moving, moving_from_world
+        self._on_lattice = volumes.lies_on_lattice(moving)
+        self._result: SceneResult | None = None
+
+    @property
+    def done(self) -> bool:
+        """True when the computation has ended, well or not; `result` then returns at once."""
+        return self._result is not None or self._job.done
+
+    def poll(self) -> bool:
+        """Hand progress to `on_progress`; True when the computation has ended. Call it now and then, from a timer."""
+        return self._result is not None or self._job.poll()
+
+    def cancel(self) -> None:
+        """Stop the computation; the scene stays as it is, and `result` raises Cancelled."""
+        self._job.cancel()
+
+    def result(self) -> SceneResult:
+        """Wait for the computation and put its result into the scene, once; call it from the main thread.
+
+        Raises what the registration raised, Cancelled, or InputError when a volume is gone; the scene is then
+        unchanged.
+        """
+        if self._result is None:
+            registration = self._job.wait()
+            _require_in_scene(self._fixed)
+            _require_in_scene(self._moving)
+            registration = self._interpolated_once(registration)
+            self._result = place(self._fixed, self._moving, registration, self._moving_from_world)
+        return self._result
+
+    def _interpolated_once(self, registration: Registration) -> Registration:
+        """A moving volume that was resampled for the registration is warped from its own voxels."""
+        if self._on_lattice:
+            return registration
+        onto = registration.warped.grid
+        warped = volumes.warped_from(self._moving, self._moving_from_world, registration.mapping, onto)
+        return replace(registration, warped=warped)
+
+
+@overload
+def register_nodes(
+    fixed_node: Any,
+    moving_node: Any,
+    *,
+    preset: str = ...,
+    settings: Settings | None = ...,
+    model: str | None = ...,
+    initial_transform: Any = ...,
+    fixed_mask: Any = ...,
+    moving_mask: Any = ...,
+    wait: Literal[True] = ...,
+    on_progress: OnProgress | None = ...,
+    start: Start = ...,
+) -> SceneResult: ...
+
+
+@overload
+def register_nodes(
+    fixed_node: Any,
+    moving_node: Any,
+    *,
+    preset: str = ...,
+    settings: Settings | None = ...,
+    model: str | None = ...,
+    initial_transform: Any = ...,
+    fixed_mask: Any = ...,
+    moving_mask: Any = ...,
+    wait: Literal[False],
+    on_progress: OnProgress | None = ...,
+    start: Start = ...,
+) -> SceneJob: ...
+
+
+def register_nodes(
+    fixed_node: Any,
+    moving_node: Any,
+    *,
+    preset: str = "balanced",
+    settings: Settings | None = None,
+    model: str | None = None,
+    initial_transform: Any = None,
+    fixed_mask: Any = None,
+    moving_mask: Any = None,
+    wait: bool = True,
+    on_progress: OnProgress | None = None,
+    start: Start = Job,
+) -> SceneResult | SceneJob:
+    """Register two volume nodes as they lie in the world, parent transforms included.
+
+    The moving volume is put under the result and lands on the fixed one. Its own parent transform P, if any, is left
+    alone with everything else under it: the volume goes under a copy of P that is under the result.
+
+    preset: "fast", "balanced" or "accurate"; settings, where given, replace it.
+    model: network that predicts a start, or "none"; replaces the settings' own.
+    initial_transform: transform node that would bring the moving volume near the fixed one (not yet applied to it).
+    fixed_mask, moving_mask: label map or volume nodes, nonzero where the similarity may look.
+    wait: False returns at once with a SceneJob (`cancel`, `done`, `poll`, `result`).
+    on_progress: called with stage, fraction 0..1 and a sentence, in the calling thread.
+    Raises InputError, GeometryError, SettingsError, WeightsError, DeviceError, Cancelled; the scene is then unchanged.
+    """
+    _require_pair(fixed_node, moving_node)
+    _require_not_applied(initial_transform, moving_node)
+    chosen = settings or Settings.preset(preset)
+    fixed = _image(fixed_node)
+    request = Request(
+        fixed,
+        _image(moving_node),
+        chosen if model is None else chosen.with_values(model=model),
+        initial=_mapping(initial_transform, fixed),
+        fixed_mask=_mask(fixed_mask),
+        moving_mask=_mask(moving_mask),
+    )
+    parent = moving_node.GetParentTransformNode()
+    moving_from_world = None if parent is None else transforms.from_world(parent)
+    job = SceneJob(start(request, on_progress), fixed_node, moving_node, moving_from_world)
+    return job.result() if wait else job
+
+
+def _image(node: Any) -> Image:
+    image = volumes.image_of(node)
+    lowest, highest = image.data.min(), image.data.max()
+    if lowest == highest:
+        raise InputError(
+            f"The volume '{image.name}' is constant (every voxel is {float(lowest):g}), so nothing in it can be "
+            "registered. Choose another volume."
+        )
+    return image
+
+
+def _mask(node: Any | None) -> Image | None:
+    if node is None:
+        return None
+    _require_volume(node, "A mask")
+    mask = volumes.image_of(node)
+    if not mask.data.any():
+        raise InputError(f"The mask '{mask.name}' is empty (no voxel above 0). Draw the region to use, or choose none.")
+    return mask
+
+
+def _mapping(initial: Any | None, fixed: Image) -> Mapping | None:
+    return None if initial is None else transforms.from_vtk(transforms.from_world(initial), fixed.grid)
+
+
+def _require_pair(fixed: Any, moving: Any) -> None:
+    _require_volume(fixed, "The fixed image")
+    _require_volume(moving, "The moving image")
+    if fixed is moving:
+        raise InputError(f"'{fixed.GetName()}' is both the fixed and the moving volume. Choose two different volumes.")
+
+
+def _require_volume(node: Any, role: str) -> None:
+    if node is None or not node.IsA("vtkMRMLVolumeNode"):
+        what = "missing" if node is None else f"'{node.GetName()}', which is no volume"
+        raise InputError(
+            f"{role} is {what}. Choose a scalar volume or a label map; export a segmentation to one first."
+        )
+    _require_in_scene(node)
+
+
+def _require_in_scene(node: Any) -> None:
+    if node.GetScene() is None:
+        raise InputError(f"The volume '{node.GetName()}' is no longer in the scene. Load it again and register again.")
+
+
+def _require_not_applied(initial: Any | None, moving: Any) -> None:
+    """A start that already moves the volume would be counted twice."""
+    parent = moving.GetParentTransformNode()
+    while initial is not None and parent is not None:
+        if parent is initial:
+            raise InputError(
+                f"The initial transform '{initial.GetName()}' is already applied to '{moving.GetName()}', so it would "
+                "count twice. Leave the initial transform empty."
+            )
+        parent = parent.GetParentTransformNode()

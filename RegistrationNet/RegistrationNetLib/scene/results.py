@@ -1,0 +1,181 @@
+"""A registration as nodes of a scene, placed in one step: all of them, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from RegistrationNetLib.core.mapping import Mapping
+from RegistrationNetLib.engine.result import Registration
+from RegistrationNetLib.scene import heatmap, transforms, volumes
+from RegistrationNetLib.scene.runtime import slicer, vtk
+
+TABLE_COLUMNS = ("Figure", "Value", "Verdict", "What to do")
+
+
+@dataclass(frozen=True, eq=False)
+class SceneResult:
+    """What a registration put into the scene.
+
+    transform: from parent, fixed world -> moving world; the affine is a step of its own in it. Put anything that
+        belongs to the moving image under `moving_parent` and it lands on the fixed image.
+    affine: the affine part alone, from parent.
+    warped, jacobian: volumes in the world, on the fixed volume's lattice.
+    legend, colors: the Jacobian's colour legend and colour table.
+    table: quality figures with verdict and remedy.
+    moving_parent: what the moving volume is under now: `transform`, or, where it already had a parent transform, a copy
+        of that which is under `transform`.
+    folder: subject hierarchy item that holds all of these.
+    report: the registration's report.
+    """
+
+    transform: Any
+    affine: Any
+    warped: Any
+    jacobian: Any
+    legend: Any
+    colors: Any
+    table: Any
+    moving_parent: Any
+    folder: int
+    report: dict[str, Any]
+
+
+def place(fixed: Any, moving: Any, registration: Registration, moving_from_world: Any | None = None) -> SceneResult:
+    """Put a registration into the scene of its two volumes, and the moving volume under its transform.
+
+    moving_from_world: world -> the moving volume's own coordinates when the registration began
+        (`transforms.from_world`); None where it had no parent transform.
+    On any error the scene is left as it was.
+    """
+    scene = moving.GetScene()
+    base = f"{moving.GetName()} to {fixed.GetName()}"
+    mapping = registration.mapping
+    transform = _node_of(transforms.to_vtk(mapping), f"{base} ({_method(registration.report)})")
+    affine = _node_of(transforms.to_vtk(Mapping((mapping.affine,))), f"{base} affine")
+    warped = volumes.volume_node(replace(registration.warped, name=f"{base} warped"), volumes.is_labels(moving))
+    jacobian = volumes.volume_node(replace(registration.jacobian, name=f"{base} Jacobian"))
+    table = _table_node(registration.report, f"{base} quality")
+    colors = heatmap.colour_table()
+    own = [] if moving_from_world is None else [_node_of(moving_from_world, f"{moving.GetName()} own transform")]
+    with all_or_nothing(scene, moving):
+        for node in (colors, transform, affine, *own, warped, jacobian, table):
+            node.SetName(scene.GetUniqueNameByString(node.GetName()))
+            scene.AddNode(node)
+        for node in (transform, affine):
+            _tell_origin(node, fixed, moving, registration.report)
+        for node in own:
+            node.SetAndObserveTransformNodeID(transform.GetID())
+        _show_like(moving, warped)
+        legend = heatmap.show_as_heatmap(jacobian, colors)
+        moving_parent = own[0] if own else transform
+        moving.SetAndObserveTransformNodeID(moving_parent.GetID())
+        folder = _folder(scene, base, [transform, affine, *own, warped, jacobian, table], beside=moving)
+    return SceneResult(
+        transform, affine, warped, jacobian, legend, colors, table, moving_parent, folder, registration.report
+    )
+
+
+@contextmanager
+def all_or_nothing(scene: Any, moving: Any) -> Iterator[None]:
+    """One undoable step; when it fails, every node it added goes and the moving volume is under its old parent."""
+    scene.SaveStateForUndo()
+    nodes, items, parent = set(_node_ids(scene)), set(_items(scene)), moving.GetTransformNodeID()
+    try:
+        yield
+    except BaseException:
+        moving.SetAndObserveTransformNodeID(parent)
+        for item in [item for item in _items(scene) if item not in items]:
+            _hierarchy(scene).RemoveItem(item, False, False)
+        for node in reversed([node for node in _node_ids(scene) if node not in nodes]):
+            scene.RemoveNode(scene.GetNodeByID(node))
+        raise
+
+
+def _node_ids(scene: Any) -> list[str]:
+    return [scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())]
+
+
+def _items(scene: Any) -> list[int]:
+    """All subject hierarchy items; none where no hierarchy was made yet."""
+    items = vtk.vtkIdList()
+    if _hierarchy(scene) is not None:
+        _hierarchy(scene).GetItemChildren(_hierarchy(scene).GetSceneItemID(), items, True)
+    return [items.GetId(index) for index in range(items.GetNumberOfIds())]
+
+
+def _hierarchy(scene: Any) -> Any | None:
+    return scene.GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode")
+
+
+def _node_of(from_parent: Any, name: str) -> Any:
+    """A transform node, in no scene yet; a matrix is stored as a matrix, so that Slicer offers sliders for it."""
+    node = slicer.vtkMRMLTransformNode()
+    node.SetName(name)
+    linear = vtk.vtkTransform()
+    if node.IsGeneralTransformLinear(from_parent, linear):
+        node.SetMatrixTransformFromParent(linear.GetMatrix())
+    else:
+        node.SetAndObserveTransformFromParent(from_parent)
+    return node
+
+
+def _method(report: dict[str, Any]) -> str:
+    """What made the transform: the network, or the kind of transform where none was used."""
+    return str(report["model"]["name"] if report["model"]["used"] else report["settings"]["transform"])
+
+
+def _tell_origin(node: Any, fixed: Any, moving: Any, report: dict[str, Any]) -> None:
+    """The two roles let SlicerRT write a DICOM registration object."""
+    node.SetNodeReferenceID(slicer.vtkMRMLTransformNode.GetMovingNodeReferenceRole(), moving.GetID())
+    node.SetNodeReferenceID(slicer.vtkMRMLTransformNode.GetFixedNodeReferenceRole(), fixed.GetID())
+    node.SetAttribute("RegistrationNet.Version", report["versions"]["registrationnet"])
+    node.SetAttribute("RegistrationNet.Model", report["model"]["name"] if report["model"]["used"] else "none")
+
+
+def _show_like(moving: Any, warped: Any) -> None:
+    """The warped volume in the moving volume's colours, window and level."""
+    warped.CreateDefaultDisplayNodes()
+    source, display = moving.GetDisplayNode(), warped.GetDisplayNode()
+    if source is None or volumes.is_labels(moving):
+        return
+    display.SetAndObserveColorNodeID(source.GetColorNodeID())
+    if not source.GetAutoWindowLevel():
+        display.SetAutoWindowLevel(0)
+        display.SetWindowLevel(source.GetWindow(), source.GetLevel())
+
+
+def _table_node(report: dict[str, Any], name: str) -> Any:
+    node = slicer.vtkMRMLTableNode()
+    node.SetName(name)
+    table = vtk.vtkTable()
+    for title, key in zip(TABLE_COLUMNS, ("name", "value", "verdict", "remedy"), strict=True):
+        column = vtk.vtkStringArray()
+        column.SetName(title)
+        for check in report["checks"]:
+            column.InsertNextValue(check[key])
+        table.AddColumn(column)
+    node.SetAndObserveTable(table)
+    node.SetUseColumnTitleAsColumnHeader(True)
+    node.SetLocked(True)
+    return node
+
+
+def _folder(scene: Any, name: str, members: list[Any], beside: Any) -> int:
+    """A subject hierarchy folder beside the moving volume, with the members in it.
+
+    Items of nodes are made by the application; where there are none (0) they are made here.
+    """
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    neighbour = hierarchy.GetItemByDataNode(beside)
+    parent = hierarchy.GetItemParent(neighbour) if neighbour else hierarchy.GetSceneItemID()
+    folder = hierarchy.CreateFolderItem(parent, name)
+    for node in members:
+        item = hierarchy.GetItemByDataNode(node)
+        if item:
+            hierarchy.SetItemParent(item, folder)
+        else:
+            hierarchy.CreateItem(folder, node)
+    return int(folder)
