@@ -1,0 +1,144 @@
+"""Trained weights: safetensors files that carry a model card, checked before they are trusted.
+
+A file holds tensors and text only, and loading it runs no code. Reading a card needs neither PyTorch nor
+safetensors, so that a list of networks can be shown before they are installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from RegistrationNetLib.core.errors import SettingsError, WeightsError
+from RegistrationNetLib.networks import registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FOLDER = Path(__file__).parents[2] / "Resources" / "Weights"
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the weights are for and how they came about.
+
+    network, config: as for `registry.create`. spacing: mm per tensor axis of the images trained on, None for the
+    image's own. intensity: name of the preparation's intensity scheme. version: of these weights.
+    """
+
+    network: str
+    config: dict[str, Any]
+    spacing: tuple[float, float, float] | None
+    intensity: str
+    training_data: str
+    licence: str
+    version: str
+
+
+def available(name: str) -> Path | None:
+    """The shipped weights of a network, None while it has none. Raises SettingsError for an unknown network."""
+    path = FOLDER / (registry.entry(name).name + SUFFIX)
+    return path if path.is_file() else None
+
+
+def save(
+    path: Path,
+    network: nn.Module,
+    *,
+    spacing: tuple[float, float, float] | None,
+    intensity: str,
+    training_data: str,
+    licence: str,
+    version: str,
+) -> Card:
+    """Write a network made by `registry.create` with its card; an existing file is replaced once all is written."""
+    import safetensors.torch
+
+    config: Any = network.config
+    card = Card(registry.name_of(network), asdict(config), spacing, intensity, training_data, licence, version)
+    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    metadata = {"card": json.dumps(asdict(card))}
+    header, tensors = _split(safetensors.torch.save(state, metadata))
+    blob = safetensors.torch.save(state, metadata | {"sha256": _checksum(header, tensors)})
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_bytes(blob)
+    unfinished.replace(path)
+    return card
+
+
+def read_card(path: Path) -> Card:
+    """The card of a weights file whose checksum holds. Raises WeightsError for any other file."""
+    return _card(path, _read(path))
+
+
+def load(path: Path, name: str | None = None, **config: Any) -> nn.Module:
+    """The network that the file's card describes, with its weights, float32, on the CPU.
+
+    With `name` (and switches) the file must be for exactly that network.
+    Raises WeightsError for a missing or damaged file and for one made for another network or configuration.
+    """
+    import safetensors.torch
+
+    blob = _read(path)
+    card = _card(path, blob)
+    if name is not None:
+        _expect(path, card, name, asdict(registry.configure(name, **config)))
+    try:
+        network = registry.create(card.network, **card.config)
+        network.load_state_dict(safetensors.torch.load(blob))
+    except (SettingsError, RuntimeError) as error:
+        reason = "its tensors or its configuration differ from this version's"
+        raise WeightsError(f"'{path.name}' does not fit the network {card.network}: {reason}; update one.") from error
+    return network
+
+
+def _expect(path: Path, card: Card, name: str, config: dict[str, Any]) -> None:
+    if card.network != name:
+        raise WeightsError(f"'{path.name}' holds weights of {card.network}, not of {name}; choose a file for {name}.")
+    if card.config != config:
+        described = ", ".join(f"{key}={value!r}" for key, value in card.config.items())
+        asked = ", ".join(f"{key}={value!r}" for key, value in config.items())
+        raise WeightsError(
+            f"'{path.name}' was made for {name} with {described}, not {asked}; ask for the same switches."
+        )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"The weights file '{path}' cannot be read ({error.strerror}); check its place.") from error
+
+
+def _card(path: Path, blob: bytes) -> Card:
+    try:
+        header, tensors = _split(blob)
+        metadata = header["__metadata__"]
+        intact = metadata["sha256"] == _checksum(header, tensors)
+        card = json.loads(metadata["card"])
+        spacing = card.pop("spacing")
+        card = Card(**card, spacing=None if spacing is None else tuple(spacing))
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"'{path.name}' is damaged or was not saved by RegistrationNet (no model card); download it again."
+        ) from error
+    if not intact:
+        raise WeightsError(f"'{path.name}' is damaged (its SHA-256 checksum does not match); download it again.")
+    return card
+
+
+def _split(blob: bytes) -> tuple[dict[str, Any], bytes]:
+    """A safetensors file is the header's length (8 bytes, little endian), the header (JSON) and the tensors."""
+    start = 8 + int.from_bytes(blob[:8], "little")
+    return json.loads(blob[8:start]), blob[start:]
+
+
+def _checksum(header: dict[str, Any], tensors: bytes) -> str:
+    """SHA-256 over everything but itself: names, shapes, card and values."""
+    metadata = {key: value for key, value in header["__metadata__"].items() if key != "sha256"}
+    described = json.dumps(header | {"__metadata__": metadata}, sort_keys=True).encode()
+    return hashlib.sha256(described + tensors).hexdigest()
