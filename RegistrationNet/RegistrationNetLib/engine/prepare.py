@@ -1,0 +1,216 @@
+"""From two images as they come to two volumes in [0, 1] on working grids, with masks of what may be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from RegistrationNetLib.core import filters
+from RegistrationNetLib.core.errors import InputError
+from RegistrationNetLib.core.grid import Grid
+from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.core.mapping import Mapping
+from RegistrationNetLib.core.resample import warp
+from RegistrationNetLib.engine.settings import Prepare
+
+_PADDING_HU = -1500.0  # no tissue, nor air, is below; scanners write -2048, -3024 or the like outside their circle
+_ANISOTROPY = 2.0  # more than this between a working grid's spacings would make its smoothing lopsided
+_BINS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Both images ready to be compared.
+
+    fixed, moving: (1, 1, D, H, W) float32 in [0, 1] on their working grids, on the CPU.
+    fixed_mask, moving_mask: (1, 1, D, H, W) float32, 1 where the similarity may look, or None for everywhere.
+    modality: "ct" if both were recognised as CT, else "other".
+    notes: what was done, in sentences.
+    """
+
+    fixed: Tensor
+    moving: Tensor
+    fixed_grid: Grid
+    moving_grid: Grid
+    fixed_mask: Tensor | None
+    moving_mask: Tensor | None
+    modality: str
+    notes: list[str]
+
+
+def prepare(
+    fixed: Image,
+    moving: Image,
+    settings: Prepare,
+    fixed_mask: Image | None = None,
+    moving_mask: Image | None = None,
+) -> Prepared:
+    """Normalise intensities and choose working grids.
+
+    Raises InputError, naming the image, where nothing can be compared: no finite voxel, one value only, an empty mask.
+    """
+    f = _normalised(fixed, fixed_mask, settings)
+    m = _normalised(moving, moving_mask, settings)
+    fixed_grid = working_grid(fixed.grid, settings.max_voxels)
+    moving_grid = working_grid(moving.grid, settings.max_voxels, 0.67 * float(fixed_grid.spacing.min()))
+    notes = [*f.notes, *m.notes]
+    for image, grid in ((fixed, fixed_grid), (moving, moving_grid)):
+        if grid.shape != image.grid.shape:
+            notes.append(f"'{image.name}' is registered on {_sizes(grid.shape)} voxels of {_sizes(grid.spacing)} mm.")
+    return Prepared(
+        fixed=_onto(f.values, fixed_grid.shape),
+        moving=_onto(m.values, moving_grid.shape),
+        fixed_grid=fixed_grid,
+        moving_grid=moving_grid,
+        fixed_mask=None if f.mask is None else _onto(f.mask, fixed_grid.shape),
+        moving_mask=None if m.mask is None else _onto(m.mask, moving_grid.shape),
+        modality="ct" if f.ct and m.ct else "other",
+        notes=notes,
+    )
+
+
+def foreground(values: Tensor | NDArray[np.floating]) -> NDArray[np.bool_]:
+    """The body in a volume of values in [0, 1], (1, 1, D, H, W) or (D, H, W) -> (D, H, W): above Otsu's threshold, with
+    holes filled slice by slice along each axis (so that lungs and ventricles belong to the body).
+    """
+    volume = np.asarray(values, np.float32).reshape(np.shape(values)[-3:])
+    body = volume > otsu(volume)
+    for axis in range(3):
+        slices = np.moveaxis(body, axis, 0)
+        for index in range(len(slices)):
+            slices[index] = ndimage.binary_fill_holes(slices[index])
+    return body
+
+
+def otsu(volume: NDArray[np.floating]) -> float:
+    """The threshold in [0, 1] that parts the histogram into the two classes farthest apart (Otsu 1979)."""
+    counts, edges = np.histogram(volume, bins=_BINS, range=(0, 1))
+    middles = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    total = np.cumsum(counts * middles)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = below * above * (total / below - (total[-1] - total) / above) ** 2
+    best = np.flatnonzero(spread >= np.nanmax(spread) * (1 - 1e-9)) if np.nanmax(spread) > 0 else [0]
+    return float(edges[1:][best].mean())
+
+
+def working_grid(grid: Grid, max_voxels: int, finest_mm: float = 0.0) -> Grid:
+    """The same field of view, its spacings within a factor of two of each other, at most `max_voxels` voxels, no
+    spacing finer than `finest_mm`; the grid itself wherever it already is all that.
+    """
+    spacing = grid.spacing
+    middle = float(np.prod(spacing)) ** (1 / 3)
+    wanted = spacing.copy()
+    if spacing.max() > _ANISOTROPY * spacing.min() * 1.01:
+        wanted = np.clip(spacing, middle / _ANISOTROPY**0.5, middle * _ANISOTROPY**0.5)
+    wanted = np.maximum(wanted, finest_mm)
+    extent = np.array(grid.shape) * spacing
+    excess = float(np.prod(extent / wanted)) / max_voxels
+    wanted *= max(excess, 1.0) ** (1 / 3)
+    shape = [n if abs(w / s - 1) < 0.01 else max(1, round(e / w)) for n, s, w, e in zip(grid.shape, spacing, wanted, extent)]
+    return grid if tuple(shape) == grid.shape else grid.resampled(shape)
+
+
+@dataclass(frozen=True, eq=False)
+class _Normalised:
+    values: Tensor
+    mask: Tensor | None
+    ct: bool
+    notes: list[str]
+
+
+def _normalised(image: Image, mask: Image | None, settings: Prepare) -> _Normalised:
+    """Values in [0, 1] on the image's own grid; what is no tissue is filled from its surroundings and masked."""
+    raw = torch.from_numpy(np.array(image.scalar, np.float32))
+    notes = []
+    finite = torch.isfinite(raw)
+    broken = int((~finite).sum())
+    if broken > raw.numel() // 2:
+        raise InputError(f"'{image.name}' has no usable values: {broken} of {raw.numel()} voxels are NaN or infinite.")
+    if broken:
+        notes.append(f"{broken} NaN or infinite voxels of '{image.name}' were replaced by their neighbours.")
+    low, high = float(raw[finite].min()), float(raw[finite].max())
+    if not high > low:
+        raise InputError(f"'{image.name}' is constant ({low:g} everywhere); check that the right file was chosen.")
+    padding = _padding(raw, finite)
+    valid = finite if padding is None else finite & ~padding
+    if padding is not None:
+        share = 100 * float(padding.float().mean())
+        notes.append(f"Padding in '{image.name}' ({share:.1f} % of its voxels) is not counted as tissue.")
+    tissue = raw[valid]
+    ct = _is_ct(tissue)
+    bounds = (settings.ct_low, settings.ct_high) if ct else _percentiles(tissue, settings.percentile)
+    if ct:
+        notes.append(f"'{image.name}' was recognised as CT: window {bounds[0]:g} to {bounds[1]:g} HU.")
+    if not bounds[1] > bounds[0]:
+        raise InputError(f"'{image.name}' shows nothing between {bounds[0]:g} and {bounds[1]:g}; widen the window.")
+    allowed = valid.float()[None, None]
+    scaled = ((raw[None, None] - bounds[0]) / (bounds[1] - bounds[0])).clamp_(0, 1)
+    inside = _user_mask(mask, image)
+    used = allowed if inside is None else allowed * inside
+    if not bool(used.any()):
+        raise InputError(f"The mask of '{image.name}' leaves no voxel to compare; check that it belongs to this image.")
+    return _Normalised(filters.fill(scaled, allowed), None if bool(used.all()) else used, ct, notes)
+
+
+def _padding(raw: Tensor, finite: Tensor) -> Tensor | None:
+    """Voxels that were never measured: far below air in CT, or one value that fills the border and stands apart."""
+    rest = raw[finite]
+    low_hu = finite & (raw < _PADDING_HU)
+    if bool(low_hu.any()) and _is_ct(rest[rest >= _PADDING_HU]):
+        return low_hu
+    faces = torch.cat([raw.select(axis, end).flatten() for axis in range(3) for end in (0, -1)])
+    value = float(torch.mode(faces[torch.isfinite(faces)]).values) if bool(torch.isfinite(faces).any()) else 0.0
+    same = raw == value
+    others = raw[finite & ~same]
+    if value == 0 or not len(others) or float((faces == value).float().mean()) < 0.02:
+        return None  # zero is how MR and skull-stripped images show air: known to be nothing, hence worth comparing
+    spread = float(others.max() - others.min())
+    apart = max(float(others.min()) - value, value - float(others.max()))
+    return same if apart > 0.1 * spread > 0 else None
+
+
+def _is_ct(values: Tensor) -> bool:
+    """Air and denser than water in one image, in Hounsfield units."""
+    if not len(values):
+        return False
+    low, high = _percentiles(values, 0.1)
+    return -1200 <= low <= -400 and 100 <= high <= 4100
+
+
+def _percentiles(values: Tensor, percent: float) -> tuple[float, float]:
+    """The percentile from below and from above, on a sample; the extremes where the percentiles coincide."""
+    sample = values[:: max(1, len(values) // 1_000_000)].sort().values
+    last = len(sample) - 1
+    low, high = float(sample[round(last * percent / 100)]), float(sample[round(last * (1 - percent / 100))])
+    return (low, high) if high > low else (float(values.min()), float(values.max()))
+
+
+def _user_mask(mask: Image | None, image: Image) -> Tensor | None:
+    if mask is None:
+        return None
+    mask.scalar  # noqa: B018  (raises for several channels)
+    on_image = mask if mask.grid.isclose(image.grid) else warp(mask, Mapping(), image.grid, "nearest")
+    return torch.from_numpy((on_image.scalar > 0).astype(np.float32))[None, None]
+
+
+def _onto(volume: Tensor, shape: Sequence[int]) -> Tensor:
+    """The same field of view on other voxels: averaged where they are coarser, interpolated where finer."""
+    fewer = [min(new, old) for new, old in zip(shape, volume.shape[2:], strict=True)]
+    if fewer != list(volume.shape[2:]):
+        volume = F.interpolate(volume, size=fewer, mode="area")
+    if fewer != list(shape):
+        volume = F.interpolate(volume, size=list(shape), mode="trilinear")
+    return volume
+
+
+def _sizes(values: Sequence[float] | NDArray[np.float64]) -> str:
+    return " x ".join(f"{value:.3g}" for value in values)

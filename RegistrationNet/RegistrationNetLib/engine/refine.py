@@ -1,0 +1,254 @@
+"""Deformable refinement on one pair: greedy composition of small smooth steps up the local correlation, coarse to fine.
+
+After Yushkevich's greedy, with the exact derivative of the local correlation. Every step moves less than a voxel and is
+smooth, so the composed map does not fold; that is checked at the end of each level, and mended where it failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from RegistrationNetLib.core import spatial
+from RegistrationNetLib.core.filters import smooth
+from RegistrationNetLib.core.grid import Grid
+from RegistrationNetLib.core.mapping import Affine, Displacement
+from RegistrationNetLib.core.resample import to_displacement
+from RegistrationNetLib.core.similarity import LocalCorrelation
+from RegistrationNetLib.engine.align import Progress
+from RegistrationNetLib.engine.prepare import Prepared
+from RegistrationNetLib.engine.settings import Refine
+
+_SMALLEST_AXIS = 12  # voxels; a level with fewer has nothing to say
+_PERCENTILE = 0.999  # of the force that moves by a whole step: the maximum would let one bad voxel rule
+_WEAKEST_FORCE = 1e-3  # per voxel; a weaker one is rounding or the end of the search, and is not scaled up
+_LEAST_DETERMINANT = 0.05
+_STEEPEST_TAPER = 0.4
+
+
+def refine(
+    prepared: Prepared,
+    affine: Affine,
+    start: Tensor | None,
+    settings: Refine,
+    device: torch.device,
+    progress: Progress = lambda fraction: None,
+) -> tuple[Tensor, Grid]:
+    """The deformation u with fixed(x) like moving(A(x + u(x))), and the grid in whose voxels it is given.
+
+    start: (1, 3, D, H, W) in voxels of the fixed working grid, or None for none.
+    Returns (1, 3, d, h, w) float32 on the CPU, without folds.
+    """
+    levels = _levels(prepared, settings)
+    effort = [level.steps * level.grid.voxels for level in levels]
+    field, done = None, 0.0
+    for level, work in zip(levels, effort, strict=True):
+        field = _started(field, start, prepared, level).to(device)
+        run = _Level.of(prepared, affine, level, settings, device)
+        for index in range(level.steps):
+            progress((done + work * index / level.steps) / max(sum(effort), 1))
+            field = run.improve(field)
+        field = unfold(field)
+        done += work
+    return field.cpu(), levels[-1].field_grid
+
+
+def extend(field: Tensor, grid: Grid) -> Displacement:
+    """The field in mm, continued beyond `grid` and led smoothly to zero there; its outer two layers are exactly zero.
+
+    field: (1, 3, D, H, W) voxels of `grid`. The margin is as long as the largest displacement at the border needs for a
+    slope below 0.4, so that leading it to zero cannot fold.
+    """
+    margins = [_margin(field, axis) for axis in range(3)]
+    padded = F.pad(field, [size for axis in (2, 1, 0) for size in margins[axis]], mode="replicate")
+    for axis, (before, after) in enumerate(margins):
+        ramp = torch.ones(padded.shape[2 + axis])
+        ramp[:before] = _ramp(before).flip(0)
+        ramp[len(ramp) - after :] = _ramp(after)
+        padded *= ramp.view([-1 if dim == axis + 2 else 1 for dim in range(5)])
+    return to_displacement(padded, grid.padded([m[0] for m in margins], [m[1] for m in margins]))
+
+
+def unfold(field: Tensor, least: float = _LEAST_DETERMINANT) -> Tensor:
+    """The field smoothed, only there and ever more, where its determinant falls below `least` in any corner of a voxel."""
+    for attempt in range(20):
+        low = corner_determinant(field) < least
+        if not bool(low.any()):
+            return field
+        blend = smooth(F.max_pool3d(low.float(), 5, stride=1, padding=2), 1.5).clamp_(max=1)
+        field = field + blend * (smooth(field, 1 + 0.5 * attempt) - field)
+    return field * 0
+
+
+def corner_determinant(field: Tensor) -> Tensor:
+    """The smallest determinant over the eight corners of each voxel, from one-sided differences.
+
+    Stricter than central differences: where it is positive, trilinear interpolation does not fold either.
+    """
+    identity = torch.eye(3, device=field.device).view(1, 3, 3, 1, 1, 1)
+    forward = []
+    for axis in (2, 3, 4):
+        difference = field.diff(dim=axis)
+        edges = [0, 0] * (4 - axis) + [1, 1] + [0, 0] * (axis - 2)
+        forward.append(F.pad(difference, edges, mode="replicate") if field.shape[axis] > 2 else F.pad(difference, edges))
+    least = None
+    for corner in range(8):
+        columns = []
+        for axis in range(3):
+            side = corner >> axis & 1
+            columns.append(forward[axis].narrow(2 + axis, side, field.shape[2 + axis]))
+        jacobian = torch.stack(columns, dim=2) + identity
+        value = _determinant(jacobian)
+        least = value if least is None else torch.minimum(least, value)
+    return least
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One level: the grid of the images, that of the field, and how many iterations."""
+
+    grid: Grid
+    field_grid: Grid
+    steps: int
+
+
+def _levels(prepared: Prepared, settings: Refine) -> list[_Plan]:
+    """Coarse to fine; levels whose grid would be too small to say anything are left out."""
+    full = prepared.fixed_grid
+    half = _halved(full)
+    quarter = _halved(half)
+    last = half if settings.field_grid == "half" else full
+    plans = [
+        _Plan(quarter, quarter, settings.steps_quarter),
+        _Plan(half, half, settings.steps_half),
+        _Plan(full, last, settings.steps_full),
+    ]
+    return [plan for plan in plans[:-1] if min(plan.grid.shape) >= _SMALLEST_AXIS] + plans[-1:]
+
+
+def _halved(grid: Grid) -> Grid:
+    """Half as many voxels along each axis that is not already coarse beside the finest."""
+    finest = grid.spacing.min()
+    return grid.resampled([-(-n // 2) if s < 1.5 * finest else n for n, s in zip(grid.shape, grid.spacing, strict=True)])
+
+
+def _started(field: Tensor | None, start: Tensor | None, prepared: Prepared, level: _Plan) -> Tensor:
+    if field is not None:
+        return spatial.resize_field(field, level.field_grid.shape)
+    if start is not None:
+        return spatial.resize_field(start, level.field_grid.shape)
+    return torch.zeros((1, 3, *level.field_grid.shape))
+
+
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """What stays the same through the iterations of a level."""
+
+    similarity: LocalCorrelation
+    weight: Tensor | None
+    moving: Tensor
+    moving_mask: Tensor | None
+    base: Tensor  # (N, 3) normalised moving positions (w, h, d) of the fixed voxels
+    turn: Tensor  # (3, 3): normalised moving position by fixed displacement
+    metric: Tensor  # (1, 3, 1, 1, 1): steps equally long in mm on voxels that are not cubes
+    lengths: Tensor  # (1, 3, 1, 1, 1): of the axes, in finest field voxels
+    force_sigma: list[float]
+    field_sigma: list[float]
+    step: float
+
+    @classmethod
+    def of(cls, prepared: Prepared, affine: Affine, level: _Plan, settings: Refine, device: torch.device) -> _Level:
+        fixed = spatial.resize(prepared.fixed, level.grid.shape).to(device) - 0.5
+        weight = None if prepared.fixed_mask is None else spatial.resize(prepared.fixed_mask, level.grid.shape)
+        factor = level.grid.spacing / prepared.fixed_grid.spacing
+        moving_grid = _coarser(prepared.moving_grid, float(factor.max()))
+        moving = spatial.resize(prepared.moving, moving_grid.shape).to(device) - 0.5
+        mask = None if prepared.moving_mask is None else spatial.resize(prepared.moving_mask, moving_grid.shape)
+        base, turn = _positions(level.grid, affine, moving_grid, device)
+        relative = level.field_grid.spacing / level.field_grid.spacing.min()
+        stiff = 1.5 if settings.smoother_ct and prepared.modality == "ct" else 1.0
+        vector = lambda values: torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1, 1)  # noqa: E731
+        return cls(
+            similarity=LocalCorrelation.of(fixed, settings.window),
+            weight=None if weight is None else weight.to(device),
+            moving=moving,
+            moving_mask=None if mask is None else mask.to(device),
+            base=base,
+            turn=turn,
+            metric=vector((level.grid.spacing.min() / level.grid.spacing) / relative),
+            lengths=vector(relative),
+            force_sigma=[stiff * settings.force_sigma / r for r in relative],
+            field_sigma=[stiff * settings.field_sigma / r for r in relative],
+            step=settings.step,
+        )
+
+    def improve(self, field: Tensor) -> Tensor:
+        """One iteration: u <- s + u o (id + s), with the step s up the similarity; then the field smoothed a little."""
+        step = smooth(self.force(field), self.force_sigma)
+        length = (step * self.lengths).square_().sum(1, keepdim=True).sqrt_()
+        sample = length.flatten()[:: max(1, length.numel() // 100_000)]
+        typical = sample.kthvalue(max(1, round(_PERCENTILE * sample.numel()))).values.clamp(min=_WEAKEST_FORCE)
+        step *= self.step / torch.maximum(length, typical)
+        return smooth(spatial.compose(step, field), self.field_sigma)
+
+    def force(self, field: Tensor) -> Tensor:
+        """Derivative of the similarity by the displacement, on the field's grid, (1, 3, d, h, w)."""
+        warped, inside = self.warped(spatial.resize_field(field, self.similarity.fixed.shape[2:]))
+        weight = inside if self.weight is None else inside.mul_(self.weight)
+        _, gradient = self.similarity(warped, weight)
+        force = spatial.gradient(warped)[0, 0][None].mul_(gradient)
+        return spatial.resize(force, field.shape[2:]).mul_(self.metric)
+
+    def warped(self, field: Tensor) -> tuple[Tensor, Tensor]:
+        """The moving image through the displacement and the affine, and where it has something to say (1 or 0)."""
+        at = torch.addmm(self.base, field.view(3, -1).T, self.turn)
+        grid = at.view(1, *field.shape[2:], 3)
+        values = F.grid_sample(self.moving, grid, padding_mode="border", align_corners=True)
+        inside = (at.abs_().amax(1) <= 1).to(values.dtype).view(values.shape)
+        if self.moving_mask is not None:
+            grid = torch.addmm(self.base, field.view(3, -1).T, self.turn, out=at).view(grid.shape)
+            inside *= F.grid_sample(self.moving_mask, grid, padding_mode="border", align_corners=True)
+        return values, inside
+
+
+def _coarser(grid: Grid, factor: float) -> Grid:
+    """The same field of view on about `factor` times larger voxels."""
+    return grid.resampled([max(1, round(n / factor)) for n in grid.shape])
+
+
+def _positions(grid: Grid, affine: Affine, moving: Grid, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Sampling positions in grid_sample's own units and order: base (N, 3) + displacement (N, 3) @ turn (3, 3)."""
+    matrix = moving.world_to_voxel @ affine.matrix @ grid.voxel_to_world
+    unit = 2 / np.maximum(np.array(moving.shape) - 1, 1)
+    linear = (unit[:, None] * matrix[:3, :3])[::-1].T
+    offset = (unit * matrix[:3, 3] - 1)[::-1]
+    tensor = lambda values: torch.tensor(np.ascontiguousarray(values), dtype=torch.float32, device=device)  # noqa: E731
+    lattice = spatial.lattice(grid.shape, torch.empty(0, device=device))
+    return torch.addmm(tensor(offset), lattice.view(3, -1).T, tensor(linear)), tensor(linear)
+
+
+def _determinant(j: Tensor) -> Tensor:
+    """(N, 3, 3, ...) -> (N, 1, ...)."""
+    (a, b, c), (d, e, f), (g, h, i) = ((j[:, row, col] for col in range(3)) for row in range(3))
+    return (a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))[:, None]
+
+
+def _margin(field: Tensor, axis: int) -> tuple[int, int]:
+    """Layers to add at both ends of an axis: two of zero, and a ramp that long that its slope stays small."""
+    sizes = []
+    for end in (0, -1):
+        largest = float(field.select(2 + axis, end).abs().max())
+        sizes.append(2 + max(1, int(np.ceil(np.pi / 2 * largest / _STEEPEST_TAPER))))
+    return sizes[0], sizes[1]
+
+
+def _ramp(size: int) -> Tensor:
+    """From near 1 at the border to exactly 0 in the outer two layers: half a cosine."""
+    inner = size - 2
+    return torch.cat([0.5 + 0.5 * torch.cos(torch.pi * torch.arange(1, inner + 1) / (inner + 1)), torch.zeros(2)])
