@@ -12,7 +12,7 @@ ifneq ($(SHARED_DATA),)
 export REGISTRATIONNET_DATA ?= $(realpath $(SHARED_DATA))
 endif
 
-.PHONY: help demo test pytest test-other-pythons lint format module-files icon setup clean
+.PHONY: help demo test pytest test-other-pythons style lint format module-files icon setup clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -20,7 +20,7 @@ help:  ## show this list
 demo: setup  ## register an anatomical phantom pair and show the true error, before and after
 	$(BIN)/registrationnet demo
 
-test: lint pytest test-other-pythons  ## check style, then run the tests on each supported Python found here
+test: style pytest test-other-pythons  ## check style, then run the tests on each supported Python found here
 
 pytest: setup  ## run the tests on one Python (each worker computes on one thread)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1 \
@@ -35,9 +35,11 @@ test-other-pythons: setup
 	  else echo "Python $$version is not on this machine: its run is left out."; fi; \
 	done
 
-lint: setup  ## check style and types
+style: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+lint: style  ## check style and types
 	$(BIN)/mypy
 
 format: setup  ## mend style
