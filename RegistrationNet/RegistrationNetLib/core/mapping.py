@@ -99,7 +99,8 @@ class Displacement:
         if failed.any():
             raise GeometryError(
                 f"The displacement field cannot be inverted at {failed.sum()} of {len(flat)} points (off by up to "
-                f"{size.max():.2f} mm): it folds there. Register again with more smoothing."
+                f"{size.max():.2f} mm): it folds there, or breaks off at its border. "
+                "Register again with more smoothing."
             )
         return source.reshape(target.shape)
 
