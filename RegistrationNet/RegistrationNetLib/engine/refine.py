@@ -235,7 +235,7 @@ def _positions(grid: Grid, affine: Affine, moving: Grid, device: torch.device) -
 
 def _determinant(j: Tensor) -> Tensor:
     """(N, 3, 3, ...) -> (N, 1, ...)."""
-    (a, b, c), (d, e, f), (g, h, i) = ((j[:, row, col] for col in range(3)) for row in range(3))
+    (a, b, c), (d, e, f), (g, h, i) = [[j[:, row, col] for col in range(3)] for row in range(3)]
     return (a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))[:, None]
 
 
