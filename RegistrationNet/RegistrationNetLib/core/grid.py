@@ -41,7 +41,9 @@ class Grid:
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
             raise GeometryError("A grid's voxel-to-world matrix must be 4x4 and finite.")
         if np.abs(matrix[3] - (0, 0, 0, 1)).max() > 1e-9:
-            raise GeometryError(f"A grid's voxel-to-world matrix must end in 0 0 0 1, not {matrix[3]}: is it transposed?")
+            raise GeometryError(
+                f"A grid's voxel-to-world matrix must end in 0 0 0 1, not {matrix[3]}: is it transposed?"
+            )
         spacing = np.linalg.norm(matrix[:3, :3], axis=0)
         if spacing.min() <= 0 or abs(np.linalg.det(matrix[:3, :3] / np.maximum(spacing, 1e-300))) < 1e-3:
             raise GeometryError("A grid's axes must be independent: its direction matrix is singular.")
@@ -137,7 +139,10 @@ class Grid:
         return {
             "shape": list(self.shape),
             "spacing_mm": [round(float(s), 6) for s in self.spacing],
-            "bounds_lps_mm": [[round(float(v), 3) for v in corners.min(0)], [round(float(v), 3) for v in corners.max(0)]],
+            "bounds_lps_mm": [
+                [round(float(v), 3) for v in corners.min(0)],
+                [round(float(v), 3) for v in corners.max(0)],
+            ],
         }
 
 

@@ -11,7 +11,9 @@ MIN_LABEL_VOXELS = 50
 """Labels smaller than this in either image are left out of means: a voxel more or less would decide their Dice."""
 
 
-def common_labels(first: NDArray[np.integer], second: NDArray[np.integer], minimum: int = MIN_LABEL_VOXELS) -> list[int]:
+def common_labels(
+    first: NDArray[np.integer], second: NDArray[np.integer], minimum: int = MIN_LABEL_VOXELS
+) -> list[int]:
     """Nonzero labels with at least `minimum` voxels in both maps (which may lie on different grids)."""
     kept = []
     for labels in (first, second):

@@ -49,9 +49,9 @@ def integrate(velocity: Tensor, steps: int = 7) -> Tensor:
 
 
 def invert(displacement: Tensor, iterations: int = 30, tolerance: float = 1e-3) -> Tensor:
-    """v with v(x) + u(x + v(x)) = 0 by fixed-point iteration, stopped when no voxel errs by more than `tolerance` voxels.
+    """v with v(x) + u(x + v(x)) = 0 by fixed-point iteration, until no voxel errs by more than `tolerance` voxels.
 
-    Converges where the field does not fold and changes by less than one voxel a voxel; the caller measures what is left.
+    Converges where the field changes by less than one voxel a voxel; the caller measures what is left.
     """
     inverse = -displacement
     for _ in range(iterations):
