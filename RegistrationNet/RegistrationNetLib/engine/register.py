@@ -60,7 +60,7 @@ def register(
         registry.entry(settings.model)  # an unknown name is refused before anything is computed
     run = _Run(on_progress or (lambda stage, fraction, message: None), cancelled or (lambda: False))
     try:
-        with devices.computing():
+        with devices.free_threads():
             return _register(fixed, moving, settings, initial, (fixed_mask, moving_mask), reference, device, run)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
@@ -78,19 +78,18 @@ class _Run:
         self.started = time.perf_counter()
         self._stage_started = self.started
 
-    def enter(self, stage: str, message: str) -> Callable[[float, str], None]:
-        """Begin a stage; the callable it gives takes the fraction of the stage that is done and a detail."""
+    def enter(self, stage: str, message: str) -> Callable[[float], None]:
+        """Begin a stage; the callable it gives takes the fraction of the stage that is done, and stops on request."""
         names = list(STAGES)
         begin = STAGES[names[names.index(stage) - 1]] if stage != names[0] else 0.0
         self._stage_started = time.perf_counter()
 
-        def advance(fraction: float, detail: str) -> None:
-            done = begin + fraction * (STAGES[stage] - begin)
-            self.on_progress(stage, done, f"{message}: {detail}" if detail else message)
+        def advance(fraction: float) -> None:
+            if self.cancelled():
+                raise Cancelled
+            self.on_progress(stage, begin + fraction * (STAGES[stage] - begin), message)
 
-        if self.cancelled():
-            raise Cancelled
-        advance(0.0, "")
+        advance(0.0)
         self.stages.append({"name": stage, "seconds": 0.0, "similarity": None})
         return advance
 
@@ -122,13 +121,15 @@ def _register(
 
     advance = run.enter("align", f"Finding the {'rigid' if settings.transform == 'rigid' else 'affine'} alignment")
     kind = "rigid" if settings.transform == "rigid" else "affine"
-    affine = align(prepared, settings.align, kind, start, advance, run.cancelled)
+    with devices.flushed_denormals():
+        affine = align(prepared, settings.align, kind, start, advance)
     aligned = Mapping((affine,))
     run.leave(alike(aligned))
 
     found, model = aligned, {"name": settings.model, "used": False, "note": "A linear transform needs no network."}
     if settings.transform == "deformable":
-        found, model = _deform(prepared, affine, settings, device, alike, run)
+        with devices.flushed_denormals():
+            found, model = _deform(prepared, affine, settings, device, alike, run)
 
     run.enter("judge", "Measuring the result")
     mapping = found.then(behind) if behind is not None else found
@@ -173,7 +174,7 @@ def _deform(
     run.leave(alike(predicted))
 
     advance = run.enter("refine", "Refining the deformation on this pair")
-    refined, grid = refine(prepared, affine, field, settings.refine, device, advance, run.cancelled)
+    refined, grid = refine(prepared, affine, field, settings.refine, device, advance)
     found = Mapping((extend(refined, grid), affine))
     run.leave(alike(found))
     return found, {"name": settings.model, "used": field is not None, "note": note}
