@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from RegistrationNetLib.core.errors import InputError, RegistrationError
-from RegistrationNetLib.core.grid import Grid, Points
+from RegistrationNetLib.core.errors import InputError, MissingPackage
+from RegistrationNetLib.core.grid import Points
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.engine.result import IsCancelled, OnProgress, Reference, Registration
@@ -59,7 +59,7 @@ def register(
 ) -> Registration:
     """Register `moving` to `fixed`: `register("fixed.nii.gz", "moving.nii.gz").warped`.
 
-    fixed, moving, masks, labels: a path (any format SimpleITK reads, or a DICOM folder), a SimpleITK image or an `Image`.
+    fixed, moving, masks, labels: a path (any format SimpleITK reads, or a DICOM folder), a SimpleITK image, an `Image`.
     preset: "fast", "balanced" or "accurate"; settings: all of them, instead of a preset.
     initial: a transform file or a `Mapping`, fixed to moving points, LPS mm, from which to start.
     labels, landmarks: only to judge the result; landmarks as a file or (N, 3) points in LPS mm, in the same order.
@@ -125,7 +125,7 @@ def read_pair(
     moving_image = _image(moving, "image", "moving", notes, moving_series)
     labels = [_optional(source, "labels", notes) for source in (fixed_labels, moving_labels)]
     masks = [_optional(source, "mask", notes) for source in (fixed_mask, moving_mask)]
-    for extra, image in ((labels[0], fixed_image), (labels[1], moving_image), (masks[0], fixed_image), (masks[1], moving_image)):
+    for extra, image in zip((*labels, *masks), (fixed_image, moving_image) * 2, strict=True):
         _require_fit(extra, image)
     landmarks = [
         _landmarks(source, points_in, image)
@@ -142,3 +142,94 @@ def read_pair(
         notes=notes,
         seconds=time.perf_counter() - started,
     )
+
+
+def save(
+    registration: Registration, fixed: Image, moving: Image, folder: str | Path, *, inverse: bool = False
+) -> list[str]:
+    """Write a registration into `folder`, all files or none; returns their names.
+
+    transform.h5 (whole mapping, fixed to moving points, LPS mm), affine.tfm, inverse.h5 on request, warped.nii.gz,
+    jacobian.nii.gz, preview.png, scene.mrb (where the MRML runtime is installed) and report.json.
+    """
+    from RegistrationNetLib.files import images, preview, report, transforms
+    from RegistrationNetLib.files.output import output_folder
+
+    started = time.perf_counter()
+    written = dict(registration.report)
+    with output_folder(folder) as draft:
+        transforms.write_transform(registration.mapping, draft / "transform.h5")
+        transforms.write_affine(registration.mapping.affine, draft / "affine.tfm")
+        if inverse:
+            written["inverse"] = transforms.write_inverse(registration.mapping, fixed.grid, draft / "inverse.h5")
+        images.write_image(registration.warped, draft / "warped.nii.gz")
+        images.write_image(registration.jacobian, draft / "jacobian.nii.gz")
+        preview.write_preview(registration, fixed, moving, draft / "preview.png")
+        note = _write_scene(registration, fixed, moving, draft / "scene.mrb")
+        written["notes"] = [*written["notes"], *note]
+        seconds = round(time.perf_counter() - started, 3)
+        written["stages"] = [*written["stages"], {"name": "write", "seconds": seconds, "similarity": None}]
+        report.write_report(written, draft / "report.json")
+        return sorted(path.name for path in draft.iterdir())
+
+
+def _write_scene(registration: Registration, fixed: Image, moving: Image, path: Path) -> Notes:
+    """scene.mrb, or a sentence on why there is none."""
+    try:
+        from RegistrationNetLib.scene.bundle import write_scene
+
+        write_scene(path, fixed, moving, registration)
+    except MissingPackage as error:
+        return [f"scene.mrb was not written: {error}"]
+    return []
+
+
+def _image(source: Source, kind: str, name: str, notes: Notes, series: str | None = None) -> Image:
+    from RegistrationNetLib.files import images
+
+    if isinstance(source, Image):
+        return source
+    if isinstance(source, str | Path):
+        reader = {"image": images.read_image, "labels": images.read_labels, "mask": images.read_mask}[kind]
+        return reader(source, series=series, on_note=notes.append)
+    return images.image_of(source, name, notes.append)
+
+
+def _optional(source: Source | None, kind: str, notes: Notes) -> Image | None:
+    return None if source is None else _image(source, kind, kind, notes)
+
+
+def _require_fit(extra: Image | None, image: Image) -> None:
+    """Labels and masks must lie where their image lies; a map of another patient or grid is a mistake."""
+    if extra is None:
+        return
+    inside = image.grid.contains(extra.grid.to_world(np.argwhere(extra.scalar > 0)))
+    if inside.mean() < 0.5:
+        raise InputError(
+            f"'{extra.name}' does not fit '{image.name}': {100 - 100 * inside.mean():.0f} % of its labelled voxels lie "
+            "outside that image. Give the labels or mask drawn on this image."
+        )
+
+
+def _landmarks(source: Landmarks | None, points_in: str, image: Image) -> Points | None:
+    from RegistrationNetLib.files.points import read_points
+
+    if source is None:
+        return None
+    if isinstance(source, str | Path):
+        points = read_points(source, points_in=points_in, grid=image.grid).points
+    else:
+        points = np.asarray(source, float).reshape(-1, 3)
+    outside = int((~image.grid.contains(points, margin_voxels=2)).sum())
+    if outside:
+        raise InputError(
+            f"{outside} of {len(points)} landmarks lie outside '{image.name}'. Check that they belong to it and "
+            "are in LPS mm (or say --points-in ras or voxel)."
+        )
+    return points
+
+
+def _mapping(source: str | Path | Mapping | None) -> Mapping | None:
+    from RegistrationNetLib.files.transforms import read_transform
+
+    return source if source is None or isinstance(source, Mapping) else read_transform(source)

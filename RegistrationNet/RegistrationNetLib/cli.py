@@ -33,6 +33,16 @@ class Sentences(click.Group):
             ctx.exit(2)
 
 
+def _click_type(value_type: Any) -> Any:
+    return click.Choice(get_args(value_type)) if get_origin(value_type) is Literal else value_type
+
+
+def _help(knob: Knob, default: Any) -> str:
+    unit = f" {knob.unit}" if knob.unit else ""
+    limits = f"; {knob.low:g} to {knob.high:g}" if knob.low is not None and knob.high is not None else ""
+    return f"{knob.help}. [default: {default}{unit}{limits}]"
+
+
 def advanced(command: Command) -> Command:
     """One option for each setting of each stage, made from the settings themselves so that help cannot drift."""
     for stage, kind in reversed(STAGES.items()):
@@ -56,11 +66,23 @@ def main() -> None:
 @click.argument("fixed", type=PATH)
 @click.argument("moving", type=PATH)
 @click.option("-o", "--output", type=PATH, required=True, help="Folder for the results; made if it is not there.")
-@click.option("--preset", type=click.Choice(list(PRESETS)), default="balanced", show_default=True, help="Speed or accuracy.")
-@click.option("--model", type=click.Choice(["none", *registry.names()]), default="none", show_default=True,
-              help="Network that predicts a starting deformation; none: refinement alone.")
-@click.option("--transform", type=click.Choice(["rigid", "affine", "deformable"]), default="deformable", show_default=True,
-              help="How freely the moving image may move.")
+@click.option(
+    "--preset", type=click.Choice(list(PRESETS)), default="balanced", show_default=True, help="Speed or accuracy."
+)
+@click.option(
+    "--model",
+    type=click.Choice(["none", *registry.names()]),
+    default="none",
+    show_default=True,
+    help="Network that predicts a starting deformation; none: refinement alone.",
+)
+@click.option(
+    "--transform",
+    type=click.Choice(["rigid", "affine", "deformable"]),
+    default="deformable",
+    show_default=True,
+    help="How freely the moving image may move.",
+)
 @click.option("--initial", type=PATH, help="Transform file (fixed to moving points) from which to start.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--inverse", is_flag=True, help="Write inverse.h5 too, for programs that cannot invert a field.")
@@ -68,7 +90,9 @@ def main() -> None:
 @click.option("--moving-mask", type=PATH, help="The same for the moving image.")
 @click.option("--fixed-labels", type=PATH, help="Label map of the fixed image, to measure Dice and HD95.")
 @click.option("--moving-labels", type=PATH, help="Label map of the moving image.")
-@click.option("--fixed-landmarks", type=PATH, help="Points in the fixed image (CSV, .mrk.json, .fcsv, .txt), to measure TRE.")
+@click.option(
+    "--fixed-landmarks", type=PATH, help="Points in the fixed image (CSV, .mrk.json, .fcsv, .txt), to measure TRE."
+)
 @click.option("--moving-landmarks", type=PATH, help="The same points in the moving image, in the same order.")
 @click.option("--points-in", type=POINTS_IN, default="lps", show_default=True, help="Coordinates of CSV landmarks.")
 @click.option("--fixed-series", help="Which series of a fixed DICOM folder (number from the list, or UID).")
@@ -81,8 +105,12 @@ def register(output: Path, preset: str, inverse: bool, fixed: Path, moving: Path
     """
     from RegistrationNetLib import api
 
-    chosen = {name: options.pop(name) for name in list(options) if "__" in name or name in ("model", "transform", "device")}
-    settings = Settings.preset(preset).with_values(**{name: value for name, value in chosen.items() if value is not None})
+    chosen = {
+        name: options.pop(name) for name in list(options) if "__" in name or name in ("model", "transform", "device")
+    }
+    settings = Settings.preset(preset).with_values(
+        **{name: value for name, value in chosen.items() if value is not None}
+    )
     pair = api.read_pair(fixed, moving, **options)
     with progress() as on_progress:
         registration = api.register_pair(pair, settings, on_progress)
@@ -95,11 +123,20 @@ def register(output: Path, preset: str, inverse: bool, fixed: Path, moving: Path
 @click.argument("transform", type=PATH)
 @click.argument("source", metavar="INPUT", type=PATH)
 @click.option("-o", "--output", type=PATH, required=True, help="File to write.")
-@click.option("--reference", type=PATH, help="Image whose grid an image, label map or segmentation is carried onto "
-              "(the fixed image, or with --inverse the moving one). Default: the warped image beside the transform.")
+@click.option(
+    "--reference",
+    type=PATH,
+    help="Image whose grid an image, label map or segmentation is carried onto "
+    "(the fixed image, or with --inverse the moving one). Default: the warped image beside the transform.",
+)
 @click.option("--inverse", is_flag=True, help="Carry from fixed to moving space.")
-@click.option("--interpolation", type=click.Choice(["auto", "linear", "nearest"]), default="auto", show_default=True,
-              help="nearest keeps label values; auto recognises label maps.")
+@click.option(
+    "--interpolation",
+    type=click.Choice(["auto", "linear", "nearest"]),
+    default="auto",
+    show_default=True,
+    help="nearest keeps label values; auto recognises label maps.",
+)
 @click.option("--points-in", type=POINTS_IN, default="lps", show_default=True, help="Coordinates of CSV points.")
 def apply(transform: Path, source: Path, output: Path, **options: Any) -> None:
     """Carry INPUT from moving to fixed space: an image, label map, .seg.nrrd, points or a surface.
@@ -114,8 +151,12 @@ def apply(transform: Path, source: Path, output: Path, **options: Any) -> None:
 @main.command()
 @click.argument("fixed", type=PATH, required=False)
 @click.argument("moving", type=PATH, required=False)
-@click.option("-o", "--output", type=PATH, default=Path("registrationnet-demo"), show_default=True, help="Folder for the results.")
-@click.option("--preset", type=click.Choice(list(PRESETS)), default="balanced", show_default=True, help="Speed or accuracy.")
+@click.option(
+    "-o", "--output", type=PATH, default=Path("registrationnet-demo"), show_default=True, help="Folder for the results."
+)
+@click.option(
+    "--preset", type=click.Choice(list(PRESETS)), default="balanced", show_default=True, help="Speed or accuracy."
+)
 def demo(fixed: Path | None, moving: Path | None, output: Path, preset: str) -> None:
     """Register a made-up head whose true deformation is known, or FIXED and MOVING if given, and show where to look."""
     from RegistrationNetLib import demo as demonstration
@@ -151,15 +192,7 @@ def summarise(report: dict[str, Any], output: Path, written: list[str]) -> None:
         click.echo(f"  {marks[check['verdict']]} {check['name']}: {check['value']}")
         if check["remedy"]:
             click.echo(f"        {check['remedy']}")
-    click.echo(f"Took {report['seconds_total']:.1f} s on {report['device']}, at most {report['peak_memory_mib']:.0f} MiB.")
+    click.echo(
+        f"Took {report['seconds_total']:.1f} s on {report['device']}, at most {report['peak_memory_mib']:.0f} MiB."
+    )
     click.echo(f"Results in {output}: {', '.join(written)}")
-
-
-def _click_type(value_type: Any) -> Any:
-    return click.Choice(get_args(value_type)) if get_origin(value_type) is Literal else value_type
-
-
-def _help(knob: Knob, default: Any) -> str:
-    unit = f" {knob.unit}" if knob.unit else ""
-    limits = f"; {knob.low:g} to {knob.high:g}" if knob.low is not None and knob.high is not None else ""
-    return f"{knob.help}. [default: {default}{unit}{limits}]"

@@ -46,7 +46,10 @@ def _truth(mapping: Mapping, phantom: PhantomPair, report: dict[str, Any]) -> li
     """The true error in words; its figures go into the report too."""
     error = true_error(mapping, phantom)
     report["true_error_mm"] = error
-    words = {when: "mean {mean:.2f}, median {median:.2f}, 95 % {p95:.2f}, largest {max:.2f}".format(**error[when]) for when in error}
+    words = {
+        when: "mean {mean:.2f}, median {median:.2f}, 95 % {p95:.2f}, largest {max:.2f}".format(**error[when])
+        for when in error
+    }
     return [
         "A made-up head with a known deformation was registered; every voxel inside the head is off by, in mm:",
         f"  before: {words['before']}",

@@ -21,6 +21,10 @@ class WeightsError(RegistrationError):
     """A weights file that is missing, damaged or made for another network."""
 
 
+class MissingPackage(RegistrationError):
+    """An optional Python package that is not installed; the message says how to get it."""
+
+
 class DeviceError(RegistrationError):
     """A compute device that does not exist or has too little memory."""
 

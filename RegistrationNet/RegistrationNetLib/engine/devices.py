@@ -26,7 +26,9 @@ def choose(name: str) -> torch.device:
         device = None
     canonical = None if device is None else (f"cuda:{device.index or 0}" if device.type == "cuda" else device.type)
     if canonical not in present():
-        raise DeviceError(f"There is no device '{name}' on this machine. Choose auto or one of: {', '.join(present())}.")
+        raise DeviceError(
+            f"There is no device '{name}' on this machine. Choose auto or one of: {', '.join(present())}."
+        )
     return torch.device(canonical)
 
 

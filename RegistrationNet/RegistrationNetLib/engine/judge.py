@@ -1,4 +1,4 @@
-"""How good the result is, in numbers and in words: Jacobian inside the body, Dice, HD95, TRE, and what to do about them."""
+"""How good the result is, in numbers and in words: Jacobian, Dice, HD95, TRE, and what to do about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images and mappings as plain files in a folder, so that two processes can hand them to each other without pickling."""
+"""Images and mappings as plain files in a folder: how two processes hand them to each other without pickling."""
 
 from __future__ import annotations
 
@@ -73,7 +73,11 @@ def put_registration(folder: Path, registration: Registration) -> None:
 
 
 def get_registration(folder: Path) -> Registration:
-    mapping, warped, jacobian = get_mapping(folder, "mapping"), get_image(folder, "warped"), get_image(folder, "jacobian")
+    mapping, warped, jacobian = (
+        get_mapping(folder, "mapping"),
+        get_image(folder, "warped"),
+        get_image(folder, "jacobian"),
+    )
     if mapping is None or warped is None or jacobian is None:
         raise FileNotFoundError(f"No complete registration in {folder}.")
     return Registration(mapping, warped, jacobian, json.loads((folder / "report.json").read_text()))

@@ -52,7 +52,7 @@ def register(
     what is found.
     masks: nonzero where the similarity may look.
     reference: labels or landmarks, used to judge the result and never to find it.
-    Raises InputError, GeometryError, SettingsError, WeightsError, DeviceError; Cancelled when `cancelled()` turned true.
+    Raises InputError, GeometryError, SettingsError, WeightsError or DeviceError; Cancelled once `cancelled()` is true.
     """
     settings = settings or Settings()
     device = devices.choose(settings.device)

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from RegistrationNetLib.core.errors import RegistrationError
+from RegistrationNetLib.core.errors import MissingPackage
 
 if "vtk" not in sys.modules and sys.platform == "linux" and not os.environ.get("DISPLAY"):
     os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
@@ -23,7 +23,7 @@ try:
     import slicer
     import vtk
 except ImportError as error:
-    raise RegistrationError(
+    raise MissingPackage(
         f"Slicer scenes need the package slicer-core, which cannot be loaded here ({error}). "
         "Install it with: pip install registrationnet[scene]"
     ) from error
