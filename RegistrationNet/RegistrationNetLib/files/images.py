@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,21 +10,18 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
-from RegistrationNetLib.core.errors import GeometryError, InputError
+from RegistrationNetLib.core.errors import InputError
 from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.files.checks import OnNote, damaged, log_note, quiet, reason, require_file, singular, told
 from RegistrationNetLib.files.dicom import read_dicom_folder
 from RegistrationNetLib.files.geometry import image_from_sitk, image_to_sitk, is_orthogonal, orthogonal_cover
 from RegistrationNetLib.files.nifti import is_truncated_nifti
 
-OnNote = Callable[[str], None]
-"""Called with one sentence for everything that was corrected while reading."""
-
 _CT_PADDING = (-2000.0, -2048.0, -3000.0, -3024.0, -4096.0, -10000.0, -32768.0)
 _CT_AIR = -1024.0
-_log = logging.getLogger(__name__)
 
 
-def read_image(path: str | Path, *, series: int | str | None = None, on_note: OnNote = _log.warning) -> Image:
+def read_image(path: str | Path, *, series: int | str | None = None, on_note: OnNote = log_note) -> Image:
     """A grey-value volume fit for registration, in its own pixel type; a folder is read as DICOM.
 
     series: which series of a DICOM folder, by its number in the list the refusal shows, or by its UID.
@@ -42,7 +33,7 @@ def read_image(path: str | Path, *, series: int | str | None = None, on_note: On
     return image
 
 
-def read_labels(path: str | Path, *, series: int | str | None = None, on_note: OnNote = _log.warning) -> Image:
+def read_labels(path: str | Path, *, series: int | str | None = None, on_note: OnNote = log_note) -> Image:
     """A label map: whole numbers, background 0, at least one voxel labelled. Raises InputError."""
     image = read_volume(path, series=series, on_note=on_note, interpolation="nearest")
     _require_whole_numbers(image, str(path))
@@ -51,7 +42,7 @@ def read_labels(path: str | Path, *, series: int | str | None = None, on_note: O
     return replace(image, background=0.0)
 
 
-def read_mask(path: str | Path, *, series: int | str | None = None, on_note: OnNote = _log.warning) -> Image:
+def read_mask(path: str | Path, *, series: int | str | None = None, on_note: OnNote = log_note) -> Image:
     """A mask as 0 and 1 (uint8): any value above 0 is inside. Raises InputError, also when nothing is inside."""
     image = read_volume(path, series=series, on_note=on_note, interpolation="nearest")
     inside = np.greater(image.data, 0).astype(np.uint8)
@@ -64,7 +55,7 @@ def read_volume(
     path: str | Path,
     *,
     series: int | str | None = None,
-    on_note: OnNote = _log.warning,
+    on_note: OnNote = log_note,
     interpolation: str = "linear",
 ) -> Image:
     """Any 3-D single-channel volume, finite and on a grid with right angles; see `read_image`.
@@ -72,16 +63,16 @@ def read_volume(
     interpolation: "linear", or "nearest" for labels, used only where a sheared grid has to be straightened.
     """
     path = Path(path)
-    _require_file(path)
+    require_file(path)
     if path.is_dir():
         image = read_dicom_folder(path, series=series)
     else:
-        with _quiet():
+        with quiet():
             image = _read_file(path)
     return _clean(image, str(path), on_note, interpolation)
 
 
-def image_of(image: sitk.Image, name: str, on_note: OnNote = _log.warning) -> Image:
+def image_of(image: sitk.Image, name: str, on_note: OnNote = log_note) -> Image:
     """A SimpleITK image as `Image`, checked like a file: 3-D, one channel, finite, not constant. Raises InputError."""
     _check_layout(
         name, image.GetSize(), image.GetNumberOfComponentsPerPixel(), image.GetPixelIDTypeAsString(), image.GetSpacing()
@@ -97,7 +88,7 @@ def write_image(image: Image, path: str | Path) -> None:
         sitk.WriteImage(image_to_sitk(image), str(path), useCompression=True)
     except RuntimeError as error:
         raise InputError(
-            f"'{path}' cannot be written ({_reason(error)}); check the folder and use .nii.gz, .nrrd or .mha."
+            f"'{path}' cannot be written ({reason(error)}); check the folder and use .nii.gz, .nrrd or .mha."
         ) from error
 
 
@@ -113,27 +104,18 @@ def background_of(data: NDArray[np.generic]) -> float:
     return lowest
 
 
-def _require_file(path: Path) -> None:
-    if not path.exists():
-        raise InputError(f"'{path}' does not exist; check the path.")
-    if path.is_file() and path.stat().st_size == 0:
-        raise InputError(f"'{path}' is empty (0 bytes); copy or export it again.")
-    if not os.access(path, os.R_OK):
-        raise InputError(f"'{path}' may not be read; check its permissions.")
-
-
 def _read_file(path: Path) -> Image:
     _check_header(path)
     if is_truncated_nifti(path):
-        raise InputError(_damaged(path, "it ends too early"))
-    with _told(path):
+        raise InputError(damaged(path, "it ends too early"))
+    with told(path):
         return image_from_sitk(sitk.ReadImage(str(path)), path.name)
 
 
 def _check_header(path: Path) -> None:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    with _told(path):
+    with told(path):
         reader.ReadImageInformation()
     pixel_type = sitk.GetPixelIDValueAsString(reader.GetPixelIDValue())
     is_dicom = reader.HasMetaDataKey("0008|0016")
@@ -142,7 +124,7 @@ def _check_header(path: Path) -> None:
     _check_layout(str(path), reader.GetSize(), reader.GetNumberOfComponents(), pixel_type, reader.GetSpacing())
     direction = np.reshape(reader.GetDirection(), (3, 3))
     if not np.isfinite(direction).all() or abs(np.linalg.det(direction)) < 1e-3:
-        raise InputError(_singular(path))
+        raise InputError(singular(path))
 
 
 def _check_layout(
@@ -157,7 +139,7 @@ def _check_layout(
         what = "holds complex numbers" if "complex" in pixel_type else f"has {components} channels"
         raise InputError(f"'{name}' {what}, one grey value per voxel is needed; extract one channel first.")
     if not np.isfinite(spacing).all() or min(spacing) <= 0:
-        raise InputError(_singular(name))
+        raise InputError(singular(name))
 
 
 def _clean(image: Image, name: str, on_note: OnNote, interpolation: str) -> Image:
@@ -224,60 +206,3 @@ def _require_whole_numbers(image: Image, name: str) -> None:
             f"'{name}' is no label map: {np.count_nonzero(fractional)} voxels hold fractions such as {example:g}; "
             "give whole numbers, resampled by nearest neighbour."
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps what ITK's libraries print about a damaged file away from the terminal, where our own sentence stands.
-
-    They print past Python, so file descriptor 2 is caught; what was printed is passed on when reading succeeds.
-    """
-    try:
-        terminal = os.dup(2)
-    except OSError:  # no standard error, as in a windowed application
-        yield
-        return
-    with tempfile.TemporaryFile() as caught:
-        os.dup2(caught.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
-        caught.seek(0)
-        sys.stderr.write(caught.read().decode(errors="replace"))
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """SimpleITK's exceptions as a sentence with the cure."""
-    try:
-        yield
-    except GeometryError as error:
-        raise InputError(_singular(path)) from error
-    except RuntimeError as error:
-        text = str(error)
-        if any(word in text for word in ("orthonormal", "determinant", "spacing", "space directions")):
-            raise InputError(_singular(path)) from error
-        if "Unable to determine ImageIO" in text:
-            raise InputError(
-                f"'{path}' is not an image SimpleITK can read; give NIfTI, NRRD, MetaImage or a DICOM folder."
-            ) from error
-        raise InputError(_damaged(path, "its voxels cannot be read")) from error
-
-
-def _singular(name: str | Path) -> str:
-    return (
-        f"'{name}' has an unusable geometry (its direction matrix is singular or sheared, or a spacing is 0); "
-        "export it again, or repair its header."
-    )
-
-
-def _damaged(path: Path, why: str) -> str:
-    return f"'{path}' is damaged or incomplete ({why}); copy or export it again."
-
-
-def _reason(error: Exception) -> str:
-    """The last line of an ITK exception, which says why."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].removeprefix("ITK ERROR: ").rstrip(".")[:160] if lines else type(error).__name__
