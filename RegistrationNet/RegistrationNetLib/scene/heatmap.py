@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from RegistrationNetLib.scene.runtime import slicer
 
-LEGEND_TITLE = "Jacobian determinant (> 1: tissue is larger in the moving image)"
+LEGEND_TITLE = "Jacobian determinant\n(> 1: tissue is larger in the moving image)"
 
 _LOW, _HIGH = 0.0, 2.0
 """The display window: symmetric about 1, and its lower end is where folding begins."""
@@ -61,5 +61,7 @@ def show_as_heatmap(volume: Any, table: Any) -> Any:
     legend.SetTitleText(LEGEND_TITLE)
     legend.SetNumberOfLabels(5)
     legend.SetLabelFormat("%.1f")
+    legend.SetSize(0.1, 0.3)  # also sets the size of the letters, so that the title fits into a slice view
+    legend.SetPosition(0.95, 0.95)
     legend.SetVisibility(True)
     return legend

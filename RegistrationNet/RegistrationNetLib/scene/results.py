@@ -106,7 +106,7 @@ def _items(scene: Any) -> list[int]:
     return [items.GetId(index) for index in range(items.GetNumberOfIds())]
 
 
-def _hierarchy(scene: Any) -> Any | None:
+def _hierarchy(scene: Any) -> Any:
     return scene.GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode")
 
 
