@@ -79,22 +79,8 @@ class Displacement:
         return np.stack(values, axis=-1).reshape(world.shape) * inside[..., None]
 
     def _solve(self, target: Points) -> Points:
-        """y with y + u(y) = target by damped fixed-point iteration on the points that are not there yet."""
         flat = target.reshape(-1, 3)
-        source = flat - self.at(flat)
-        damping = np.ones(len(flat))
-        error = source + self.at(source) - flat
-        for _ in range(200):
-            size = np.linalg.norm(error, axis=1)
-            todo = np.flatnonzero(size > INVERSE_TOLERANCE_MM)
-            if not len(todo):
-                break
-            trial = source[todo] - damping[todo, None] * error[todo]
-            trial_error = trial + self.at(trial) - flat[todo]
-            better = np.linalg.norm(trial_error, axis=1) < size[todo]
-            source[todo[better]], error[todo[better]] = trial[better], trial_error[better]
-            damping[todo] = np.where(better, np.minimum(1, damping[todo] * 1.5), damping[todo] / 2)
-        size = np.linalg.norm(error, axis=1)
+        source, size = self.solve(flat, flat - self.at(flat), INVERSE_TOLERANCE_MM)
         failed = size > INVERSE_TOLERANCE_MM
         if failed.any():
             raise GeometryError(
@@ -103,6 +89,28 @@ class Displacement:
                 "Register again with more smoothing."
             )
         return source.reshape(target.shape)
+
+    def solve(self, target: Points, start: Points, tolerance_mm: float) -> tuple[Points, NDArray[np.float64]]:
+        """y with y + u(y) = target, from a first guess, and what is missing: (N, 3), (N, 3) -> (N, 3), (N,) mm.
+
+        Damped fixed-point iteration on the points that are not there yet; where u folds it stays above the tolerance.
+        """
+        source = start.copy()
+        error = source + self.at(source) - target
+        size = np.linalg.norm(error, axis=1)
+        damping = np.ones(len(target))
+        for _ in range(200):
+            todo = np.flatnonzero(size > tolerance_mm)
+            if not len(todo):
+                break
+            trial = source[todo] - damping[todo, None] * error[todo]
+            trial_error = trial + self.at(trial) - target[todo]
+            trial_size = np.linalg.norm(trial_error, axis=1)
+            better = trial_size < size[todo]
+            gained = todo[better]
+            source[gained], error[gained], size[gained] = trial[better], trial_error[better], trial_size[better]
+            damping[todo] = np.where(better, np.minimum(1, damping[todo] * 1.5), damping[todo] / 2)
+        return source, size
 
 
 Step = Affine | Displacement
