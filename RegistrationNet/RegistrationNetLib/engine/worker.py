@@ -59,6 +59,7 @@ class Job:
                 stdout=self._log,
                 stderr=subprocess.STDOUT,
                 env=os.environ | {"PYTHONPATH": _python_path()},
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # no console window on Windows
             )
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
