@@ -67,8 +67,8 @@ def _names(fixed: Image, moving: Image) -> tuple[str, str]:
 
 
 def _rounded(jacobian: Image) -> Image:
-    steps = np.rint(jacobian.data / np.float32(_JACOBIAN_STEP))
-    return replace(jacobian, data=(steps * np.float32(_JACOBIAN_STEP)).astype(np.float32))
+    steps = np.rint(jacobian.data.astype(np.float32) / _JACOBIAN_STEP)
+    return replace(jacobian, data=(steps * _JACOBIAN_STEP).astype(np.float32))
 
 
 def _shrink_transform(content: Path, result: SceneResult, mapping: Mapping) -> None:

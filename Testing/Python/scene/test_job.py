@@ -8,6 +8,7 @@ from scipy.ndimage import map_coordinates
 pytest.importorskip("slicer", reason="slicer-core is not installed here.")
 
 from RegistrationNetLib.core.errors import Cancelled, InputError, RegistrationError
+from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.engine.settings import Settings
@@ -350,3 +351,40 @@ def test_an_empty_mask_is_refused_by_name(pair: Add, add_volume: Add) -> None:
     empty = add_volume(Image(np.zeros((1, *FIXED_GRID.shape), np.uint8), FIXED_GRID, 0.0, "nothing"), labels=True)
     with pytest.raises(InputError, match="'nothing' is empty"):
         register_nodes(*pair(), fixed_mask=empty, start=finds(known_mapping()))
+
+
+def test_the_real_worker_brings_a_moved_volume_back(scene: Any, add_volume: Add, add_transform: Add) -> None:
+    """The whole way, torch in the worker's process only: two blobs 5 mm apart, one under a linear parent."""
+    grid = FIXED_GRID.resampled((24, 28, 26))
+    shift = np.array([4.0, -3.0, 2.0])
+
+    def blob(points: np.ndarray) -> np.ndarray:
+        x, y, z = np.moveaxis(points - grid.center, -1, 0)
+        inside = (x / 13) ** 2 + (y / 9) ** 2 + (z / 11) ** 2 < 1
+        return np.where(inside, 100 + 40 * np.sin(x / 3) * np.cos(y / 3) + 20 * np.sin(z / 2.5), 0).astype(np.float32)
+
+    fixed = add_volume(Image(blob(grid.points())[None], grid, 0.0, "fixed"))
+    elsewhere = Grid(grid.shape, LINEAR.affine.matrix @ grid.voxel_to_world)
+    moved = Image(blob(grid.points() - shift)[None], elsewhere, 0.0, "moving")
+    moving = add_volume(moved, add_transform(LINEAR))
+    stages = []
+    settings = Settings.preset("fast").with_values(transform="rigid")
+    result = register_nodes(fixed, moving, settings=settings, on_progress=lambda stage, *_: stages.append(stage))
+    points = grid.center + np.random.default_rng(0).uniform(-6, 6, (50, 3))
+    found = transforms.move(result.transform.GetTransformFromParent(), points)
+    assert np.linalg.norm(found - points - shift, axis=1).mean() < 1.5
+    assert stages[0] == "prepare"
+    assert stages[-1] == "judge"
+    assert result.table.GetNumberOfRows() >= 3
+
+
+def test_cancelling_the_real_worker_leaves_the_scene_alone(scene: Any, pair: Add) -> None:
+    fixed, moving = pair("linear", "none")
+    before = snapshot(scene)
+    job = register_nodes(fixed, moving, wait=False)
+    assert not job.poll()
+    job.cancel()
+    assert job.done
+    with pytest.raises(Cancelled):
+        job.result()
+    assert snapshot(scene) == before

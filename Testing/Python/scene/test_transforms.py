@@ -9,6 +9,7 @@ pytest.importorskip("slicer", reason="slicer-core is not installed here.")
 
 from RegistrationNetLib.core.errors import InputError
 from RegistrationNetLib.core.mapping import Displacement, Mapping
+from RegistrationNetLib.files.transforms import write_transform
 from RegistrationNetLib.scene import transforms
 from RegistrationNetLib.scene.geometry import flip_points
 from RegistrationNetLib.scene.runtime import slicer, vtk
@@ -164,3 +165,21 @@ def test_a_file_written_by_slicer_changes_no_number(
         point_by_point(add_transform(mapping).GetTransformFromParent(), points),
         atol=1e-6,
     )
+
+
+@pytest.mark.parametrize("mapping", [known_mapping(), Mapping((known_affine(),))], ids=["composite", "linear"])
+def test_slicer_reads_our_file_as_the_node_we_place(
+    scene: Any, add_transform: AddTransform, mapping: Mapping, tmp_path: Path
+) -> None:
+    write_transform(mapping, tmp_path / "transform.h5")
+    storage = slicer.vtkMRMLTransformStorageNode()
+    storage.SetFileName(str(tmp_path / "transform.h5"))
+    node = scene.AddNewNodeByClass("vtkMRMLTransformNode")
+    assert storage.ReadData(node)
+    points = random_points(margin=20)
+    np.testing.assert_allclose(
+        point_by_point(node.GetTransformFromParent(), points),
+        point_by_point(add_transform(mapping).GetTransformFromParent(), points),
+        atol=3e-4,
+    )
+    assert len(transforms.from_vtk(node.GetTransformFromParent(), FIXED_GRID).steps) == len(mapping.steps)
