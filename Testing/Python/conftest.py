@@ -35,8 +35,6 @@ if importlib.util.find_spec("torch"):
     import torch
 
     torch.set_num_threads(1)
-    # Nearly-zero numbers in smooth fields slow the CPU down many times over.
-    torch.set_flush_denormal(True)
 else:
     sys.meta_path.insert(0, SkipWithoutTorch())
 
