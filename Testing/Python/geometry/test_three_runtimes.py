@@ -113,7 +113,7 @@ def test_what_the_engine_makes_is_one_mapping_in_all_three_and_slicers_cubic_int
     cubic = scene_checks.by_vtk(node.GetTransformFromParent(), points)
     checks.same_points(cubic[3000:], expected[3000:], "Slicer, cubic, at nodes")
     checks.same_points(cubic, expected, "Slicer, cubic", 0.2)
-    record_property("largest difference of cubic interpolation, mm", np.linalg.norm(cubic - expected, axis=1).max())
+    record_property("largest difference of cubic interpolation, mm", float(np.linalg.norm(cubic - expected, axis=1).max()))
     assert determinants(lambda p: scene_checks.by_vtk(node.GetTransformFromParent(), p), points[:3000]).min() > 0
     linear = scene_checks.linear(node.GetTransformFromParent())
     checks.same_points(scene_checks.by_vtk(linear, points), expected, "Slicer, linear")
