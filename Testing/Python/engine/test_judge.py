@@ -74,7 +74,7 @@ def test_landmark_errors_are_given_before_and_after():
 
 def test_label_maps_without_a_common_label_are_refused_by_name():
     one, other = np.ones((1, *GRID.shape), int), np.full((1, *GRID.shape), 2)
-    with pytest.raises(InputError, match="left.*right"):
+    with pytest.raises(InputError, match=r"left.*right"):
         judge.label_report(Image(one, GRID, name="left"), Image(other, GRID, name="right"), {"after": Mapping()})
 
 
