@@ -62,6 +62,6 @@ def show_as_heatmap(volume: Any, table: Any) -> Any:
     legend.SetNumberOfLabels(5)
     legend.SetLabelFormat("%.1f")
     legend.SetSize(0.1, 0.3)  # also sets the size of the letters, so that the title fits into a slice view
-    legend.SetPosition(0.95, 0.95)
+    legend.SetPosition(0.95, 0.85)
     legend.SetVisibility(True)
     return legend

@@ -38,7 +38,7 @@ class SceneJob:
     def __init__(self, job: RunningJob, fixed: Any, moving: Any, moving_from_world: Any | None) -> None:
         self._job = job
         self._fixed, self._moving, self._moving_from_world = fixed, moving, moving_from_world
-        self._on_lattice = volumes.lies_on_lattice(moving)
+        self._warp_again = volumes.is_labels(moving) or not volumes.lies_on_lattice(moving)
         self._result: SceneResult | None = None
 
     @property
@@ -64,14 +64,13 @@ class SceneJob:
             registration = self._job.wait()
             _require_in_scene(self._fixed)
             _require_in_scene(self._moving)
-            registration = self._interpolated_once(registration)
+            if self._warp_again:
+                registration = self._from_own_voxels(registration)
             self._result = place(self._fixed, self._moving, registration, self._moving_from_world)
         return self._result
 
-    def _interpolated_once(self, registration: Registration) -> Registration:
-        """A moving volume that was resampled for the registration is warped from its own voxels."""
-        if self._on_lattice:
-            return registration
+    def _from_own_voxels(self, registration: Registration) -> Registration:
+        """With nothing interpolated twice where the volume was resampled, and no new values where it holds labels."""
         onto = registration.warped.grid
         warped = volumes.warped_from(self._moving, self._moving_from_world, registration.mapping, onto)
         return replace(registration, warped=warped)

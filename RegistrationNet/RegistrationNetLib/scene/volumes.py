@@ -110,15 +110,16 @@ def resampled(image: Image, transform: Any, onto: Grid, nearest: bool = False) -
     return replace(image, data=values.reshape(1, *onto.shape).astype(image.data.dtype), grid=onto)
 
 
-def warped_from(node: Any, parent: Any, mapping: Mapping, onto: Grid) -> Image:
-    """A volume under a nonlinear parent, seen through a mapping (onto's world -> world), interpolated only once.
+def warped_from(node: Any, own_from_world: Any | None, mapping: Mapping, onto: Grid) -> Image:
+    """A volume's own voxels seen through a mapping (onto's world -> world) and its parent transform, in one go.
 
-    parent: world -> the node's own coordinates, as `transforms.from_world` gives it.
+    own_from_world: world -> the node's own coordinates, as `transforms.from_world` gives it; None: the same.
     """
     chain = vtk.vtkGeneralTransform()
     chain.PostMultiply()
     chain.Concatenate(transforms.to_vtk(mapping))
-    chain.Concatenate(parent)
+    if own_from_world is not None:
+        chain.Concatenate(own_from_world)
     return resampled(local_image(node), chain, onto, is_labels(node))
 
 

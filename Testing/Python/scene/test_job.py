@@ -119,6 +119,19 @@ def test_a_moving_volume_under_a_nonlinear_parent_is_interpolated_only_once(pair
     assert np.median(difference) < 0.5  # rounding to whole grey values
 
 
+@pytest.mark.parametrize("moving_parent", PARENTS)
+def test_a_warped_label_map_is_a_label_map_without_new_values(
+    pair: Add, add_volume: Add, add_transform: Add, moving_parent: str
+) -> None:
+    fixed, moving = pair("none", moving_parent)
+    labels = Image((image_on(MOVING_GRID, "x").data > 100).astype(np.int16) * 700, MOVING_GRID, 0.0, "labels")
+    warped = register_nodes(
+        fixed, add_volume(labels, moving.GetParentTransformNode(), labels=True), start=finds(known_mapping())
+    ).warped
+    assert volumes.is_labels(warped)
+    assert set(np.unique(volumes.local_image(warped).data)) == {0, 700}
+
+
 def test_the_affine_is_a_node_of_its_own_and_a_step_of_the_transform(pair: Add) -> None:
     result = register_nodes(*pair(), start=finds(known_mapping()))
     assert result.affine.IsLinear()
