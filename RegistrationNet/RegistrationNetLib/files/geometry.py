@@ -29,11 +29,13 @@ class ItkGeometry(NamedTuple):
 
 def to_itk(grid: Grid) -> ItkGeometry:
     """Grid -> size, spacing, origin and direction in ITK's axis order."""
+    # Cosines of 1e-308 make ITK's inverse of the direction NaN.
+    directions = np.where(np.abs(grid.directions) < 1e-15, 0.0, grid.directions)
     return ItkGeometry(
         size=tuple(reversed(grid.shape)),
         spacing=tuple(float(s) for s in grid.spacing[::-1]),
         origin=tuple(float(o) for o in grid.voxel_to_world[:3, 3]),
-        direction=tuple(float(v) for v in grid.directions[:, ::-1].ravel()),
+        direction=tuple(float(v) for v in directions[:, ::-1].ravel()),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -14,6 +15,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from RegistrationNetLib.core.errors import GeometryError, InputError
+from RegistrationNetLib.core.grid import Grid
+from RegistrationNetLib.core.inverse import INVERSE_FILE_TOLERANCE_MM, dense_inverse
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping, Step
 from RegistrationNetLib.files.bspline import sampled_bspline
 from RegistrationNetLib.files.checks import OnNote, log_note, quiet, require_file, told
@@ -56,6 +59,21 @@ def write_affine(affine: Affine, path: str | Path) -> None:
         sitk.WriteTransform(transform, str(path))
     except RuntimeError as error:
         raise InputError(f"'{path}' cannot be written; check the folder, and name the file .tfm or .txt.") from error
+
+
+def write_inverse(mapping: Mapping, over: Grid, path: str | Path) -> dict[str, Any]:
+    """The inverse (moving to fixed points) as a file of its own, and how good it is, for the report.
+
+    A composed field has no closed inverse; it is computed to `tolerance_mm` at every voxel of `over`, the fixed
+    image's grid, or as near as a field twice as fine comes: `largest_error_mm` is measured there and back.
+    """
+    inverse, reached = dense_inverse(mapping, over)
+    write_transform(inverse, path)
+    return {
+        "tolerance_mm": INVERSE_FILE_TOLERANCE_MM,
+        "largest_error_mm": round(reached, 4),
+        "within_tolerance": reached <= INVERSE_FILE_TOLERANCE_MM,
+    }
 
 
 def read_transform(path: str | Path, *, on_note: OnNote = log_note) -> Mapping:

@@ -16,7 +16,13 @@ from RegistrationNetLib.core.errors import InputError
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
 from RegistrationNetLib.files.geometry import to_itk
-from RegistrationNetLib.files.transforms import FIELD_STEP_MM, read_transform, write_affine, write_transform
+from RegistrationNetLib.files.transforms import (
+    FIELD_STEP_MM,
+    read_transform,
+    write_affine,
+    write_inverse,
+    write_transform,
+)
 
 TOLERANCE_MM = 0.01
 GRID = Grid.of((9, 10, 11), (3, 2, 2.5), np.eye(3)[:, [1, 0, 2]] * [1, -1, 1], (-10, 30, 5))
@@ -242,3 +248,14 @@ def test_an_inverse_that_is_not_computed_cannot_be_written(tmp_path):
         write_transform(Mapping((FIELD,)).inverse(), tmp_path / "inverse.h5")
     with pytest.raises(InputError, match="cannot be written"):
         write_transform(Mapping((FIELD,)), tmp_path / "nowhere" / "transform.h5")
+
+
+def test_the_inverse_file_leads_simpleitk_back_within_the_error_it_states(tmp_path):
+    mapping = Mapping((FIELD, AFFINE))
+    over = GRID.resampled([15, 16, 17])
+    quality = write_inverse(mapping, over, tmp_path / "inverse.h5")
+    points = over.points().reshape(-1, 3)
+    back = by_simpleitk(tmp_path / "inverse.h5", mapping(points))
+    error = np.linalg.norm(back - points, axis=1).max()
+    assert error <= quality["largest_error_mm"] + 1e-3
+    assert quality["within_tolerance"] == (quality["largest_error_mm"] <= quality["tolerance_mm"])
