@@ -73,7 +73,7 @@ class Grid:
     @cached_property
     def world_to_voxel(self) -> NDArray[np.float64]:
         """(4, 4); world LPS mm -> voxel (d, h, w)."""
-        return np.linalg.inv(self.voxel_to_world)
+        return np.asarray(np.linalg.inv(self.voxel_to_world), np.float64)
 
     @property
     def voxels(self) -> int:

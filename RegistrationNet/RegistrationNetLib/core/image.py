@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ class Image:
     name: how messages call it (a file name, a node's name).
     """
 
-    data: NDArray[np.generic]
+    data: NDArray[Any]
     grid: Grid
     background: float = 0.0
     name: str = "image"
@@ -32,7 +33,7 @@ class Image:
             )
 
     @property
-    def scalar(self) -> NDArray[np.generic]:
+    def scalar(self) -> NDArray[Any]:
         """The single channel, (D, H, W).
 
         Raises InputError for a multi-channel image.

@@ -37,7 +37,7 @@ class Affine:
         return transform_points(self.matrix, points)
 
     def inverse(self) -> Affine:
-        return Affine(np.linalg.inv(self.matrix))
+        return Affine(np.asarray(np.linalg.inv(self.matrix), np.float64))
 
 
 @dataclass(frozen=True, eq=False)
