@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from RegistrationNetLib.core import spatial
 from RegistrationNetLib.core.grid import BORDER, Grid
 from RegistrationNetLib.core.image import Image
-from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
+from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping, Step
 
 _SLAB_VOXELS = 2_000_000
 
@@ -30,8 +30,8 @@ def warp(image: Image, mapping: Mapping, onto: Grid, interpolation: str = "linea
 
 def field_on(mapping: Mapping, grid: Grid) -> Tensor:
     """The whole mapping as a field at the voxels of `grid`, (1, 3, D, H, W), in voxels of `grid`."""
-    slabs = [_positions(mapping, grid, slab, grid) for slab in _slabs(grid)]
-    return (torch.cat(slabs, dim=2) - spatial.lattice(grid.shape, slabs[0])).float()
+    slabs = [_positions(mapping, grid, slab, grid) - _positions(Mapping(), grid, slab, grid) for slab in _slabs(grid)]
+    return torch.cat([slab.float() for slab in slabs], dim=2)
 
 
 def to_displacement(field: Tensor, grid: Grid) -> Displacement:
@@ -68,36 +68,60 @@ def _slabs(grid: Grid) -> Iterator[slice]:
         yield slice(start, min(start + thickness, grid.shape[0]))
 
 
-def _positions(mapping: Mapping, onto: Grid, slab: slice, source: Grid) -> Tensor:
-    """Voxel positions in `source` of the mapped voxels of a slab of `onto`, (1, 3, d, H, W) float64.
+@dataclass(frozen=True)
+class _Points:
+    """World points of a box of voxels i: matrix @ i + rest, LPS mm.
 
-    Only the sampling of displacements is float32, and its positions are small voxel numbers, never world millimetres.
+    The affine part stays a float64 matrix; only the rest, short vectors, is a float32 tensor: far-away origins cost no
+    precision, affine steps no passes over memory.
     """
-    box = onto.padded((-slab.start, 0, 0), (slab.stop - onto.shape[0], 0, 0))
-    matrix = box.voxel_to_world
-    base = spatial.lattice(box.shape, torch.empty(0, dtype=torch.float64))
-    world = _apply(matrix, base)
-    for step in mapping.steps:
+
+    matrix: NDArray[np.float64]
+    shape: tuple[int, int, int]
+    rest: Tensor | None = None
+
+    def seen_from(self, world_to_voxel: NDArray[np.float64]) -> Tensor:
+        """Voxel positions in a grid, (1, 3, d, h, w) float64."""
+        matrix = torch.as_tensor(world_to_voxel @ self.matrix)
+        # A column of the matrix times its axis is one short vector per component; broadcasting adds the three.
+        d, h, w = (matrix[:3, k, None] * torch.arange(n, dtype=torch.float64) for k, n in enumerate(self.shape))
+        out = (d[:, :, None, None] + h[:, None, :, None]) + (w + matrix[:3, 3:])[:, None, None, :]
+        if self.rest is not None:
+            out += _turned(world_to_voxel, self.rest)[0]
+        return out[None]
+
+    def through(self, step: Step) -> _Points:
         if isinstance(step, Affine):
-            world = _apply(step.matrix, world)
-        elif step.inverted:
-            points = world[0].movedim(0, -1).numpy()
-            world = torch.as_tensor(step(points)).movedim(-1, 0)[None]
+            rest = None if self.rest is None else _turned(step.matrix, self.rest)
+            return _Points(step.matrix @ self.matrix, self.shape, rest)
+        if step.inverted:
+            here = self.seen_from(np.eye(4))[0].movedim(0, -1).numpy()
+            moved = torch.as_tensor(step(here) - here).movedim(-1, 0)[None].float()
         else:
-            world = world + _displacement_at(step, world)
-    return _apply(source.world_to_voxel, world)
+            positions = self.seen_from(step.grid.world_to_voxel).float()
+            values = spatial.sample(torch.as_tensor(step.field)[None], positions)
+            moved = torch.where(_inside(positions, step.grid.shape), values, 0.0)
+        return _Points(self.matrix, self.shape, moved if self.rest is None else self.rest + moved)
 
 
-def _displacement_at(step: Displacement, world: Tensor) -> Tensor:
-    positions = _apply(step.grid.world_to_voxel, world).float()
-    field = torch.as_tensor(step.field)[None]
-    return torch.where(_inside(positions, step.grid.shape), spatial.sample(field, positions), 0.0).double()
+def _trace(mapping: Mapping, onto: Grid, slab: slice) -> _Points:
+    """Where the voxels of a slab of `onto` are mapped to."""
+    box = onto.padded((-slab.start, 0, 0), (slab.stop - onto.shape[0], 0, 0))
+    points = _Points(box.voxel_to_world, box.shape)
+    for step in mapping.steps:
+        points = points.through(step)
+    return points
 
 
-def _apply(matrix: NDArray[np.float64], points: Tensor) -> Tensor:
-    """A (4, 4) matrix on (1, 3, ...) points."""
-    m = torch.as_tensor(np.array(matrix), dtype=points.dtype)
-    return torch.einsum("ij,njdhw->nidhw", m[:3, :3], points) + m[:3, 3][:, None, None, None]
+def _positions(mapping: Mapping, onto: Grid, slab: slice, source: Grid) -> Tensor:
+    """Voxel positions in `source` of the mapped voxels of a slab of `onto`, (1, 3, d, H, W) float64."""
+    return _trace(mapping, onto, slab).seen_from(source.world_to_voxel)
+
+
+def _turned(matrix: NDArray[np.float64], vectors: Tensor) -> Tensor:
+    """The linear part of a (4, 4) matrix on (1, 3, ...) vectors."""
+    linear = torch.as_tensor(np.array(matrix[:3, :3]), dtype=vectors.dtype)
+    return (linear @ vectors.reshape(3, -1)).view(vectors.shape)
 
 
 def _inside(positions: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -168,4 +168,5 @@ def test_working_in_slabs_leaves_no_seam(monkeypatch: pytest.MonkeyPatch, how: s
     field = resample.field_on(Mapping((turn,)), CUBE)
     monkeypatch.setattr(resample, "_SLAB_VOXELS", 2 * 6 * 7)
     np.testing.assert_array_equal(warp(image, Mapping((turn,)), CUBE, how).data, whole.data)
-    np.testing.assert_array_equal(resample.field_on(Mapping((turn,)), CUBE), field)
+    # Each slab has its own origin, whose rounding in float64 is all that may differ.
+    np.testing.assert_allclose(resample.field_on(Mapping((turn,)), CUBE), field, rtol=0, atol=1e-14)
