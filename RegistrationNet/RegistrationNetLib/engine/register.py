@@ -21,7 +21,7 @@ from RegistrationNetLib.core.resample import warp
 from RegistrationNetLib.core.similarity import LocalCorrelation
 from RegistrationNetLib.engine import devices, judge
 from RegistrationNetLib.engine.align import align
-from RegistrationNetLib.engine.predict import predict
+from RegistrationNetLib.engine.predict import predict, trained
 from RegistrationNetLib.engine.prepare import Prepared, foreground, prepare
 from RegistrationNetLib.engine.refine import extend, refine
 from RegistrationNetLib.engine.result import IsCancelled, OnProgress, Reference, Registration
@@ -165,13 +165,14 @@ def _deform(
 ) -> tuple[Mapping, dict[str, Any]]:
     """The network's field, refined on this pair, before the affine."""
     run.enter("predict", "Asking the network for a start")
-    aligned = warp(alike.moving, Mapping((affine,)), prepared.fixed_grid)
-    moving = torch.from_numpy(np.asarray(aligned.data, np.float32))[None]
-    field, note = predict(prepared.fixed.to(device), moving.to(device), settings.model)
-    predicted = Mapping((affine,))
-    if field is not None:
-        predicted = Mapping((extend(field, prepared.fixed_grid), affine))
-    run.leave(alike(predicted))
+    file, note = trained(settings.model)
+    field, reached = None, run.stages[-2]["similarity"]
+    if file is not None:
+        aligned = warp(alike.moving, Mapping((affine,)), prepared.fixed_grid)
+        moving = torch.from_numpy(np.asarray(aligned.data, np.float32))[None]
+        field = predict(file, prepared.fixed.to(device), moving.to(device))
+        reached = alike(Mapping((extend(field.cpu(), prepared.fixed_grid), affine)))
+    run.leave(reached)
 
     advance = run.enter("refine", "Refining the deformation on this pair")
     refined, grid = refine(prepared, affine, field, settings.refine, device, advance)
