@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,8 @@ from Testing.Python.geometry.mistakes import (
     wrong_order,
 )
 
-try:
-    from Testing.Python.geometry import scene_checks
-except Exception as error:  # slicer-core is an optional part
-    scene_checks, missing = None, str(error)
-else:
-    missing = ""
+scene_checks = import_module("Testing.Python.geometry.scene_checks") if find_spec("slicer") else None
+needs_slicer = pytest.mark.skipif(scene_checks is None, reason="slicer-core is not installed here.")
 
 ROOT = "RegistrationNetLib."
 FIELD_FILE, FIELD_NODE = (ROOT + "files.transforms._write_step",), (ROOT + "scene.transforms._displacement_to_vtk",)
@@ -375,7 +372,7 @@ def test_a_mistake_in_core_or_files_is_caught(
     check_notices(mistake, checks, monkeypatch, tmp_path)
 
 
-@pytest.mark.skipif(scene_checks is None, reason=missing)
+@needs_slicer
 @pytest.mark.parametrize("mistake", SCENE, ids=lambda mistake: mistake.name)
 def test_a_mistake_in_the_scene_is_caught(mistake: Mistake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     check_notices(mistake, scene_checks, monkeypatch, tmp_path)
@@ -386,7 +383,7 @@ def test_every_check_of_core_and_files_has_caught_a_mistake(check: Any) -> None:
     assert check.__name__ in {mistake.check for mistake in CORE_AND_FILES}
 
 
-@pytest.mark.skipif(scene_checks is None, reason=missing)
+@needs_slicer
 @pytest.mark.parametrize("check", scene_checks.SCENE if scene_checks else (), ids=lambda check: check.__name__)
 def test_every_check_of_the_scene_has_caught_a_mistake(check: Any) -> None:
     assert check.__name__ in {mistake.check for mistake in SCENE}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,8 @@ from Testing.Python.geometry import checks
 from Testing.Python.geometry.checks import Case, case_of, known_case, lattice_of
 from Testing.Python.strategies import Storage, affines, grids, wave_fields
 
-try:
-    from Testing.Python.geometry import scene_checks
-except Exception as error:  # slicer-core is an optional part
-    scene_checks, missing = None, str(error)
-else:
-    missing = ""
-
-needs_slicer = pytest.mark.skipif(scene_checks is None, reason=missing)
+scene_checks = import_module("Testing.Python.geometry.scene_checks") if find_spec("slicer") else None
+needs_slicer = pytest.mark.skipif(scene_checks is None, reason="slicer-core is not installed here.")
 
 ANY_GEOMETRY = (
     checks.core_maps_points_as_known,
@@ -113,7 +109,9 @@ def test_what_the_engine_makes_is_one_mapping_in_all_three_and_slicers_cubic_int
     cubic = scene_checks.by_vtk(node.GetTransformFromParent(), points)
     checks.same_points(cubic[3000:], expected[3000:], "Slicer, cubic, at nodes")
     checks.same_points(cubic, expected, "Slicer, cubic", 0.2)
-    record_property("largest difference of cubic interpolation, mm", float(np.linalg.norm(cubic - expected, axis=1).max()))
+    record_property(
+        "largest difference of cubic interpolation, mm", float(np.linalg.norm(cubic - expected, axis=1).max())
+    )
     assert determinants(lambda p: scene_checks.by_vtk(node.GetTransformFromParent(), p), points[:3000]).min() > 0
     linear = scene_checks.linear(node.GetTransformFromParent())
     checks.same_points(scene_checks.by_vtk(linear, points), expected, "Slicer, linear")
