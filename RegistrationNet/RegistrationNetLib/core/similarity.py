@@ -29,7 +29,7 @@ class LocalCorrelation:
     epsilon: float
 
     @classmethod
-    def of(cls, fixed: Tensor, radius: int = 2, epsilon: float = 1e-4) -> LocalCorrelation:
+    def of(cls, fixed: Tensor, radius: int = 2, epsilon: float = 1e-3) -> LocalCorrelation:
         per_voxel = 1 / box_sum(torch.ones_like(fixed), radius)
         mean = box_sum(fixed, radius) * per_voxel
         variance = (box_sum(fixed * fixed, radius) * per_voxel).sub_(mean * mean).clamp_(min=0).add_(epsilon)

@@ -175,7 +175,9 @@ def _optimise(pair: _Pair, start: _Pose, kind: str, iterations: int) -> _Pose:
     """Follow the similarity uphill from `start` (L-BFGS); all parameters are millimetres at the image's radius."""
 
     def pose(theta: NDArray[np.float64]) -> _Pose:
-        change = Rotation.from_rotvec(theta[3:6]).as_matrix() if kind == "rigid" else np.eye(3) + theta[3:].reshape(3, 3)
+        change = (
+            Rotation.from_rotvec(theta[3:6]).as_matrix() if kind == "rigid" else np.eye(3) + theta[3:].reshape(3, 3)
+        )
         return _Pose(start.linear @ change, start.offset + theta[:3])
 
     def loss(scaled: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

@@ -6,13 +6,13 @@ smooth, so the composed map does not fold; that is checked at the end of each le
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from RegistrationNetLib.core import spatial
@@ -29,7 +29,12 @@ _SMALLEST_AXIS = 12  # voxels; a level with fewer has nothing to say
 _PERCENTILE = 0.999  # of the force that moves by a whole step: the maximum would let one bad voxel rule
 _WEAKEST_FORCE = 1e-3  # per voxel; a weaker one is rounding or the end of the search, and is not scaled up
 _LEAST_DETERMINANT = 0.05
-_STEEPEST_TAPER = 0.4
+_LARGEST_BEND_MM = 0.18
+_PER_MM = 1024
+_STEEPEST_TAPER = 0.6  # voxels a voxel, at which a field is first led to zero beyond the border
+_GENTLEST_TAPER = 0.1
+_COARSEST_MM = 9.0  # windows of coarser voxels see no anatomy, and drive wrong what the affine had right
+_STIFF_FORCE, _STIFF_FIELD = 1.5, 2.0  # times the smoothing, for CT
 
 
 def refine(
@@ -56,34 +61,57 @@ def refine(
             field = run.improve(field)
         field = unfold(field)
         done += work
-    return field.cpu(), levels[-1].field_grid
+    spacing = levels[-1].field_grid.spacing.tolist()
+    return unfold(unbend(field, spacing)).cpu(), levels[-1].field_grid
 
 
 def extend(field: Tensor, grid: Grid) -> Displacement:
     """The field in mm, continued beyond `grid` and led smoothly to zero there; its outer two layers are exactly zero.
 
-    field: (1, 3, D, H, W) voxels of `grid`. The margin is as long as the largest displacement at the border needs for a
-    slope below 0.4, so that leading it to zero cannot fold.
+    field: (1, 3, D, H, W) voxels of `grid`. The margin is as long as leading it to zero without a fold needs: what
+    matters is how steeply the component along the axis is squeezed together; the others may fall faster. Values are
+    multiples of 1/1024 mm, which nobody can measure and which compress to half the size.
     """
-    margins = [_margin(field, axis) for axis in range(3)]
-    padded = F.pad(field, [size for axis in (2, 1, 0) for size in margins[axis]], mode="replicate")
-    for axis, (before, after) in enumerate(margins):
-        ramp = torch.ones(padded.shape[2 + axis])
-        ramp[:before] = _ramp(before).flip(0)
-        ramp[len(ramp) - after :] = _ramp(after)
-        padded *= ramp.view([-1 if dim == axis + 2 else 1 for dim in range(5)])
-    return to_displacement(padded, grid.padded([m[0] for m in margins], [m[1] for m in margins]))
+    steepness = _STEEPEST_TAPER
+    while True:
+        margins = [_margin(field, axis, steepness) for axis in range(3)]
+        padded = _tapered(field, margins)
+        steepness /= 1.5
+        if steepness < _GENTLEST_TAPER or float(corner_determinant(padded).min()) > 0:
+            break
+    exact = to_displacement(padded, grid.padded([m[0] for m in margins], [m[1] for m in margins]))
+    return replace(exact, field=np.round(exact.field * _PER_MM) / np.float32(_PER_MM))
 
 
 def unfold(field: Tensor, least: float = _LEAST_DETERMINANT) -> Tensor:
-    """The field smoothed, only there and ever more, where its determinant falls below `least` in any corner of a voxel."""
+    """The field smoothed, only there and ever more, where its determinant falls below `least` in any corner of a voxel;
+    weakened as a whole in the unheard-of case that this does not help.
+    """
     for attempt in range(20):
         low = corner_determinant(field) < least
         if not bool(low.any()):
             return field
-        blend = smooth(F.max_pool3d(low.float(), 5, stride=1, padding=2), 1.5).clamp_(max=1)
-        field = field + blend * (smooth(field, 1 + 0.5 * attempt) - field)
-    return field * 0
+        field = _smoothed_at(low, field, 1 + 0.5 * attempt)
+    return unfold(field / 2, least)
+
+
+def unbend(field: Tensor, spacing: Sequence[float]) -> Tensor:
+    """The field smoothed where linear and cubic interpolation of it would differ by more than 0.2 mm (Slicer's is cubic).
+
+    Half way between two voxels a cubic through four in a row differs from the chord by (b + c - a - d) / 16.
+    """
+    lengths = torch.tensor(spacing, dtype=field.dtype, device=field.device).view(1, 3, 1, 1, 1)
+    for _ in range(10):
+        bend = torch.zeros_like(field[:, :1])
+        for axis in (2, 3, 4):
+            size = field.shape[axis] - 3
+            a, b, c, d = (field.narrow(axis, start, size) for start in range(4))
+            by_axis = ((b + c - a - d) * (lengths / 16)).square().sum(1, keepdim=True).sqrt()
+            bend.narrow(axis, 1, size).add_(by_axis)
+        if not bool((bend > _LARGEST_BEND_MM).any()):
+            break
+        field = _smoothed_at(bend > _LARGEST_BEND_MM, field, 1.0)
+    return field
 
 
 def corner_determinant(field: Tensor) -> Tensor:
@@ -96,7 +124,9 @@ def corner_determinant(field: Tensor) -> Tensor:
     for axis in (2, 3, 4):
         difference = field.diff(dim=axis)
         edges = [0, 0] * (4 - axis) + [1, 1] + [0, 0] * (axis - 2)
-        forward.append(F.pad(difference, edges, mode="replicate") if field.shape[axis] > 2 else F.pad(difference, edges))
+        forward.append(
+            F.pad(difference, edges, mode="replicate") if field.shape[axis] > 2 else F.pad(difference, edges)
+        )
     least = None
     for corner in range(8):
         columns = []
@@ -119,23 +149,24 @@ class _Plan:
 
 
 def _levels(prepared: Prepared, settings: Refine) -> list[_Plan]:
-    """Coarse to fine; levels whose grid would be too small to say anything are left out."""
+    """Coarse to fine; the coarsest has voxels of a few millimetres, and enough of them to say anything."""
     full = prepared.fixed_grid
     half = _halved(full)
-    quarter = _halved(half)
-    last = half if settings.field_grid == "half" else full
-    plans = [
-        _Plan(quarter, quarter, settings.steps_quarter),
-        _Plan(half, half, settings.steps_half),
-        _Plan(full, last, settings.steps_full),
-    ]
-    return [plan for plan in plans[:-1] if min(plan.grid.shape) >= _SMALLEST_AXIS] + plans[-1:]
+    coarser = [_halved(half)]
+    while coarser[-1].spacing.max() <= _COARSEST_MM and min(coarser[-1].shape) >= _SMALLEST_AXIS:
+        coarser.append(_halved(coarser[-1]))
+    plans = [_Plan(grid, grid, settings.steps_coarse) for grid in reversed(coarser[:-1])]
+    if min(half.shape) >= _SMALLEST_AXIS:
+        plans.append(_Plan(half, half, settings.steps_half))
+    return [*plans, _Plan(full, half if settings.field_grid == "half" else full, settings.steps_full)]
 
 
 def _halved(grid: Grid) -> Grid:
     """Half as many voxels along each axis that is not already coarse beside the finest."""
     finest = grid.spacing.min()
-    return grid.resampled([-(-n // 2) if s < 1.5 * finest else n for n, s in zip(grid.shape, grid.spacing, strict=True)])
+    return grid.resampled(
+        [-(-n // 2) if s < 1.5 * finest else n for n, s in zip(grid.shape, grid.spacing, strict=True)]
+    )
 
 
 def _started(field: Tensor | None, start: Tensor | None, prepared: Prepared, level: _Plan) -> Tensor:
@@ -172,7 +203,9 @@ class _Level:
         mask = None if prepared.moving_mask is None else spatial.resize(prepared.moving_mask, moving_grid.shape)
         base, turn = _positions(level.grid, affine, moving_grid, device)
         relative = level.field_grid.spacing / level.field_grid.spacing.min()
-        stiff = 1.5 if settings.smoother_ct and prepared.modality == "ct" else 1.0
+        stiff = settings.smoother_ct and prepared.modality == "ct"
+        force_sigma = settings.force_sigma * (_STIFF_FORCE if stiff else 1)
+        field_sigma = settings.field_sigma * (_STIFF_FIELD if stiff else 1)
         vector = lambda values: torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1, 1)  # noqa: E731
         return cls(
             similarity=LocalCorrelation.of(fixed, settings.window),
@@ -183,8 +216,8 @@ class _Level:
             turn=turn,
             metric=vector((level.grid.spacing.min() / level.grid.spacing) / relative),
             lengths=vector(relative),
-            force_sigma=[stiff * settings.force_sigma / r for r in relative],
-            field_sigma=[stiff * settings.field_sigma / r for r in relative],
+            force_sigma=[force_sigma / r for r in relative],
+            field_sigma=[field_sigma / r for r in relative],
             step=settings.step,
         )
 
@@ -239,12 +272,30 @@ def _determinant(j: Tensor) -> Tensor:
     return (a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))[:, None]
 
 
-def _margin(field: Tensor, axis: int) -> tuple[int, int]:
-    """Layers to add at both ends of an axis: two of zero, and a ramp that long that its slope stays small."""
+def _smoothed_at(where: Tensor, field: Tensor, sigma: float) -> Tensor:
+    """The field, blended into its smoothed version at and around the voxels marked (1, 1, D, H, W)."""
+    blend = smooth(F.max_pool3d(where.to(field.dtype), 3, stride=1, padding=1), 1.0)
+    return field + blend * (smooth(field, sigma) - field)
+
+
+def _tapered(field: Tensor, margins: list[tuple[int, int]]) -> Tensor:
+    padded = F.pad(field, [size for axis in (2, 1, 0) for size in margins[axis]], mode="replicate")
+    for axis, (before, after) in enumerate(margins):
+        ramp = torch.ones(padded.shape[2 + axis])
+        ramp[:before] = _ramp(before).flip(0)
+        ramp[len(ramp) - after :] = _ramp(after)
+        padded *= ramp.view([-1 if dim == axis + 2 else 1 for dim in range(5)])
+    return padded
+
+
+def _margin(field: Tensor, axis: int, steepness: float) -> tuple[int, int]:
+    """Layers to add at both ends of an axis: two of zero, and a ramp long enough for its slope."""
     sizes = []
-    for end in (0, -1):
-        largest = float(field.select(2 + axis, end).abs().max())
-        sizes.append(2 + max(1, int(np.ceil(np.pi / 2 * largest / _STEEPEST_TAPER))))
+    for end, outward in ((0, -1), (-1, 1)):
+        face = field.select(2 + axis, end)
+        squeezed = float((outward * face[:, axis]).max().clamp(min=0))
+        longest = max(squeezed, float(face.abs().max()) / 2)
+        sizes.append(2 + max(1, math.ceil(math.pi / 2 * longest / steepness)))
     return sizes[0], sizes[1]
 
 

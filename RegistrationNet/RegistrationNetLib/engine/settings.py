@@ -59,9 +59,9 @@ class Align(Checked):
 class Refine(Checked):
     """Deformable refinement on this pair of images."""
 
-    steps_quarter: Annotated[int, Knob("Iterations at a quarter of the resolution", 0, 1000)] = 40
+    steps_coarse: Annotated[int, Knob("Iterations at each resolution coarser than half", 0, 1000)] = 40
     steps_half: Annotated[int, Knob("Iterations at half the resolution", 0, 1000)] = 30
-    steps_full: Annotated[int, Knob("Iterations at full resolution", 0, 1000)] = 8
+    steps_full: Annotated[int, Knob("Iterations at full resolution", 0, 1000)] = 6
     window: Annotated[int, Knob("Half width of the window in which intensities are compared", 1, 8, "voxel")] = 2
     step: Annotated[float, Knob("Largest movement in one iteration", 0.05, 0.6, "voxel")] = 0.6
     force_sigma: Annotated[float, Knob("Smoothing of each movement: larger is smoother", 0.5, 6, "voxel")] = 1.3
@@ -69,7 +69,7 @@ class Refine(Checked):
     smoother_ct: Annotated[bool, Knob("Use stiffer smoothing for CT, whose noise and air need it")] = True
     field_grid: Annotated[
         Literal["half", "full"], Knob("Resolution of the stored deformation; half makes files eight times smaller")
-    ] = "half"
+    ] = "full"
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _build(kind: Any, values: Any, where: str) -> Any:
 
 
 PRESETS = {
-    "fast": Refine(steps_quarter=30, steps_half=15, steps_full=0),
+    "fast": Refine(steps_coarse=30, steps_half=20, steps_full=0),
     "balanced": Refine(),
-    "accurate": Refine(steps_quarter=60, steps_half=50, steps_full=25),
+    "accurate": Refine(steps_coarse=60, steps_half=50, steps_full=20, field_sigma=0.45),
 }
