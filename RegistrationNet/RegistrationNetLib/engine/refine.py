@@ -52,9 +52,10 @@ def refine(
     """
     levels = _levels(prepared, settings)
     effort = [level.steps * level.grid.voxels for level in levels]
-    field, done = None, 0.0
+    field = torch.zeros((1, 3, 1, 1, 1)) if start is None else start
+    done = 0.0
     for level, work in zip(levels, effort, strict=True):
-        field = _started(field, start, prepared, level).to(device)
+        field = spatial.resize_field(field.to(device), level.field_grid.shape)
         run = _Level.of(prepared, affine, level, settings, device)
         for index in range(level.steps):
             progress((done + work * index / level.steps) / max(sum(effort), 1))
@@ -96,7 +97,7 @@ def unfold(field: Tensor, least: float = _LEAST_DETERMINANT) -> Tensor:
 
 
 def unbend(field: Tensor, spacing: Sequence[float]) -> Tensor:
-    """The field smoothed where linear and cubic interpolation of it would differ by more than 0.2 mm (Slicer's is cubic).
+    """The field smoothed where cubic interpolation of it, which is Slicer's, would differ from linear by over 0.2 mm.
 
     Half way between two voxels a cubic through four in a row differs from the chord by (b + c - a - d) / 16.
     """
@@ -107,7 +108,8 @@ def unbend(field: Tensor, spacing: Sequence[float]) -> Tensor:
             size = field.shape[axis] - 3
             a, b, c, d = (field.narrow(axis, start, size) for start in range(4))
             by_axis = ((b + c - a - d) * (lengths / 16)).square().sum(1, keepdim=True).sqrt()
-            bend.narrow(axis, 1, size).add_(by_axis)
+            for end in (1, 2):  # both voxels of the interval, so that a flipped axis is treated alike
+                bend.narrow(axis, end, size).add_(by_axis)
         if not bool((bend > _LARGEST_BEND_MM).any()):
             break
         field = _smoothed_at(bend > _LARGEST_BEND_MM, field, 1.0)
@@ -120,6 +122,7 @@ def corner_determinant(field: Tensor) -> Tensor:
     Stricter than central differences: where it is positive, trilinear interpolation does not fold either.
     """
     identity = torch.eye(3, device=field.device).view(1, 3, 3, 1, 1, 1)
+    least = torch.full_like(field[:, :1], torch.inf)
     forward = []
     for axis in (2, 3, 4):
         difference = field.diff(dim=axis)
@@ -127,15 +130,13 @@ def corner_determinant(field: Tensor) -> Tensor:
         forward.append(
             F.pad(difference, edges, mode="replicate") if field.shape[axis] > 2 else F.pad(difference, edges)
         )
-    least = None
     for corner in range(8):
         columns = []
         for axis in range(3):
             side = corner >> axis & 1
             columns.append(forward[axis].narrow(2 + axis, side, field.shape[2 + axis]))
         jacobian = torch.stack(columns, dim=2) + identity
-        value = _determinant(jacobian)
-        least = value if least is None else torch.minimum(least, value)
+        least = torch.minimum(least, _determinant(jacobian))
     return least
 
 
@@ -167,14 +168,6 @@ def _halved(grid: Grid) -> Grid:
     return grid.resampled(
         [-(-n // 2) if s < 1.5 * finest else n for n, s in zip(grid.shape, grid.spacing, strict=True)]
     )
-
-
-def _started(field: Tensor | None, start: Tensor | None, prepared: Prepared, level: _Plan) -> Tensor:
-    if field is not None:
-        return spatial.resize_field(field, level.field_grid.shape)
-    if start is not None:
-        return spatial.resize_field(start, level.field_grid.shape)
-    return torch.zeros((1, 3, *level.field_grid.shape))
 
 
 @dataclass(frozen=True, eq=False)
