@@ -73,7 +73,7 @@ def _segmentation(source: Path, draft: Path, pull: Mapping, onto: Grid) -> str:
     from RegistrationNetLib.files.segmentations import carry_segmentation
 
     plain = _plain(pull)
-    names = carry_segmentation(source, draft, lambda layer: warp(layer, plain, onto, "nearest"), onto)
+    names = carry_segmentation(source, draft, lambda layer: warp(layer, plain, onto, "nearest"))
     return f"{len(names)} segments were carried: {', '.join(names)}."
 
 
