@@ -1,0 +1,1 @@
+"""Measurements on real images; each module is a command."""

@@ -1,0 +1,177 @@
+"""What a user gets on real pairs: `python -m benchmarks.pairs` runs the command line on each and writes the table of
+docs/benchmarks.md. The images are found through REGISTRATIONNET_DATA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- pairs: begin -->", "<!-- pairs: end -->"
+HEADER = """| pair (moving onto fixed) | measure | before | after affine | after | folded % | SD log J | seconds | peak MiB |
+|---|---|---|---|---|---|---|---|---|"""
+INTRODUCTION = """Mean Dice over all labels of at least 50 voxels in the fixed image (label maps warped by nearest
+neighbour), or mean target registration error (TRE, mm) over landmarks. Folded voxels and the standard deviation of the
+log Jacobian determinant (of the deformable part) are taken inside the fixed labels, or else the body by Otsu's
+threshold. Seconds are wall time of the whole command, reading and writing all results included."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Files relative to the data folder; truth: labels (fixed, moving) or landmarks as voxel indices."""
+
+    name: str
+    fixed: str
+    moving: str
+    labels: tuple[str, str] | None = None
+    landmarks: tuple[str, str] | None = None
+
+
+def _oasis(fixed: str, moving: str) -> Pair:
+    t1, labels = (f"brain_oasis/{{}}_{kind}.nii.gz" for kind in ("t1", "labels"))
+    both = (labels.format(fixed), labels.format(moving))
+    return Pair(f"brain_oasis {moving} onto {fixed}", t1.format(fixed), t1.format(moving), both)
+
+
+def _ixi(fixed: str, moving: str) -> Pair:
+    t1, labels = (f"brain_ixi/{kind}/{{}}.nii.gz" for kind in ("t1", "labels"))
+    both = (labels.format(fixed), labels.format(moving))
+    return Pair(f"brain_ixi {moving} onto {fixed}", t1.format(fixed), t1.format(moving), both)
+
+
+def _lung(fixed: str, moving: str) -> Pair:
+    points = (f"lung_ct/{fixed}.txt", f"lung_ct/{moving}.txt")
+    return Pair(f"lung_ct {moving} onto {fixed}", f"lung_ct/{fixed}.mha", f"lung_ct/{moving}.mha", landmarks=points)
+
+
+PAIRS = (
+    _oasis("1000", "1003"),
+    _oasis("1000", "1001"),
+    _oasis("1001", "1002"),
+    _oasis("1002", "1006"),
+    _lung("baseline", "followup"),
+    _lung("followup", "baseline"),
+    _ixi("IXI012", "IXI013"),
+    _ixi("IXI014", "IXI015"),
+    Pair(
+        "lung_mri 0006 onto 0004 (lobes)",
+        "lung_mri/0004H1.nii.gz",
+        "lung_mri/0006H1.nii.gz",
+        ("lung_mri/0004Lobes.nii.gz", "lung_mri/0006Lobes.nii.gz"),
+    ),
+)
+
+
+def measure(pair: Pair, data: Path, preset: str, threads: int | None) -> str:
+    """Run the command on one pair; its row of the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        command = [str(Path(sys.executable).with_name("registrationnet")), "register"]
+        command += [str(data / pair.fixed), str(data / pair.moving), "-o", str(out), "--preset", preset]
+        command += _truth(pair, data, Path(folder))
+        environment = os.environ if threads is None else {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        seconds, peak = _timed(command, dict(environment))
+        report = json.loads((out / "report.json").read_text())
+    return row(pair.name, report, seconds, peak)
+
+
+def row(name: str, report: dict[str, Any], seconds: float, peak_mib: float) -> str:
+    """One line of the table from a report."""
+    quality, jacobian = report["quality"], report["jacobian"]
+    if "dice" in quality:
+        values, kind, form = quality["dice"], f"Dice ({quality['dice']['labels']} labels)", "{:.3f}"
+    else:
+        values, kind, form = quality["tre_mm"], f"TRE mm ({quality['tre_mm']['landmarks']} landmarks)", "{:.2f}"
+    cells = [name, kind, *(form.format(values[stage]) for stage in ("before", "after_align", "after"))]
+    cells += [f"{jacobian['folded_percent']:.4f}", f"{jacobian['sd_log']:.2f}", f"{seconds:.0f}", f"{peak_mib:.0f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def write(rows: Sequence[str], command: str, page: Path = PAGE) -> None:
+    """Put the table between its markers in the page; the rest of the page stays as it is."""
+    text = page.read_text() if page.exists() else f"# Benchmarks\n\n{BEGIN}\n{END}\n"
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    table = "\n".join([HEADER, *rows])
+    body = f"{INTRODUCTION}\n\n`{command}` on {machine()}:\n\n{table}"
+    page.parent.mkdir(exist_ok=True)
+    page.write_text(f"{before}{BEGIN}\n{body}\n{END}{after}")
+
+
+def machine() -> str:
+    """Cores and processor, nothing that names the machine."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} cores, {models[0] if models else platform.machine()}, {platform.system()}, no GPU used"
+
+
+def _truth(pair: Pair, data: Path, folder: Path) -> list[str]:
+    if pair.labels is not None:
+        sides = zip(("fixed", "moving"), pair.labels, strict=True)
+        return [part for side, file in sides for part in (f"--{side}-labels", str(data / file))]
+    options = []
+    for side, image, points in zip(("fixed", "moving"), (pair.fixed, pair.moving), pair.landmarks or (), strict=True):
+        table = folder / f"{side}.csv"
+        table.write_text(_lps(data / image, data / points))
+        options += [f"--{side}-landmarks", str(table)]
+    return options
+
+
+def _lps(image: Path, points: Path) -> str:
+    """Voxel indices, one landmark a line after two lines of heading, as CSV in LPS mm."""
+    geometry = sitk.ReadImage(str(image))
+    lines = ["x,y,z"]
+    for line in points.read_text().strip().splitlines()[2:]:
+        world = geometry.TransformContinuousIndexToPhysicalPoint([float(value) for value in line.split()])
+        lines.append(",".join(f"{value:.4f}" for value in world))
+    return "\n".join(lines) + "\n"
+
+
+def _timed(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
+    """Wall seconds and peak MiB of a process and its children."""
+    started = time.perf_counter()
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"The command failed with status {process.returncode}: {' '.join(command)}")
+    return time.perf_counter() - started, usage.ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", nargs="+", metavar="NAME", help="only pairs whose name contains one of these")
+    parser.add_argument("--preset", default="balanced", help="fast, balanced or accurate")
+    parser.add_argument("--threads", type=int, help="threads to compute with (default: what is free)")
+    chosen = parser.parse_args()
+    data = os.environ.get("REGISTRATIONNET_DATA")
+    if not data:
+        parser.error("set REGISTRATIONNET_DATA to the folder with the real images")
+    pairs = [p for p in PAIRS if not chosen.pairs or any(name in p.name for name in chosen.pairs)]
+    if not pairs:
+        parser.error("no such pair; there are: " + ", ".join(p.name for p in PAIRS))
+    print(HEADER)
+    rows = []
+    for pair in pairs:
+        rows.append(measure(pair, Path(data), chosen.preset, chosen.threads))
+        print(rows[-1], flush=True)
+    if len(pairs) == len(PAIRS) and chosen.preset == "balanced":
+        write(rows, " ".join(["python -m benchmarks.pairs", *sys.argv[1:]]))
+
+
+if __name__ == "__main__":
+    main()
