@@ -21,7 +21,7 @@ def box_sum(volume: Tensor, radius: int) -> Tensor:
 
 
 def smooth(volume: Tensor, sigma: float | Sequence[float]) -> Tensor:
-    """Gaussian of `sigma` voxels (one, or one per axis), cut at 3 sigma, renormalised at the border; 0 changes nothing."""
+    """Gaussian of `sigma` voxels (one, or one per axis; 0 for none), cut at 3 sigma, renormalised at the border."""
     sigmas = [sigma] * 3 if isinstance(sigma, int | float) else list(sigma)
     for dim, width in zip((2, 3, 4), sigmas, strict=True):
         radius = min(math.ceil(3 * width), volume.shape[dim] - 1)

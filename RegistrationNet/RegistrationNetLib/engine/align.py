@@ -19,7 +19,6 @@ from RegistrationNetLib.core.filters import smooth
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.mapping import Affine
 from RegistrationNetLib.core.similarity import LocalCorrelation, correlation
-from RegistrationNetLib.core.spatial import lattice
 from RegistrationNetLib.engine.prepare import Prepared
 from RegistrationNetLib.engine.settings import Align
 
@@ -241,8 +240,8 @@ def _refuse_far(prepared: Prepared, limit: float) -> None:
     gap = float(np.linalg.norm(np.maximum(0, np.maximum(f.min(0) - m.max(0), m.min(0) - f.max(0)))))
     if gap > limit:
         raise GeometryError(
-            f"The fixed and the moving image lie {gap:.0f} mm apart by their headers, more than {limit:.0f} mm: they may "
-            "not belong together. Check the files, or give an initial transform that brings them together."
+            f"The fixed and the moving image lie {gap:.0f} mm apart by their headers, more than {limit:.0f} mm: they "
+            "may not belong together. Check the files, or give an initial transform that brings them together."
         )
 
 

@@ -116,7 +116,8 @@ def working_grid(grid: Grid, max_voxels: int, finest_mm: float = 0.0) -> Grid:
     excess = float(np.prod(extent / wanted)) / max_voxels
     wanted *= max(excess, 1.0) ** (1 / 3)
     shape = [
-        n if abs(w / s - 1) < 0.01 else max(1, round(e / w)) for n, s, w, e in zip(grid.shape, spacing, wanted, extent)
+        n if abs(w / s - 1) < 0.01 else max(1, round(e / w))
+        for n, s, w, e in zip(grid.shape, spacing, wanted, extent, strict=True)
     ]
     return grid if tuple(shape) == grid.shape else grid.resampled(shape)
 

@@ -1,5 +1,7 @@
-"""Everything a user may choose, one small frozen dataclass per stage. The command line, the panel and the report are made
-from these fields, so names and sentences are for clinicians and scripts alike. Imports nothing heavy.
+"""Everything a user may choose, one small frozen dataclass per stage; imports nothing heavy.
+
+The command line, the panel and the report are made from these fields, so names and sentences are for clinicians and
+scripts alike.
 """
 
 from __future__ import annotations
