@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from RegistrationNetLib.core.errors import InputError
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.files.checks import damaged
 from RegistrationNetLib.files.geometry import image_from_sitk
 
 _SPLITTERS = {
@@ -108,14 +109,16 @@ def dicom_series(folder: Path) -> list[Stack]:
 
 
 def _header(path: Path) -> Slice | None:
-    """None for whatever is no DICOM image."""
+    """None for whatever is no DICOM image. Raises InputError for one that is damaged: it must not just be missing."""
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
-    except RuntimeError:
-        return None
+    except RuntimeError as error:
+        if not _holds_pixels(path):
+            return None
+        raise InputError(damaged(path, "its slice cannot be read")) from error
     tags = {key: reader.GetMetaData(key).strip().strip("\0") for key in reader.GetMetaDataKeys()}
     axes = _numbers(tags.get("0020|0037"), 6).reshape(2, 3)
     return Slice(
@@ -127,6 +130,12 @@ def _header(path: Path) -> Slice | None:
         _numbers(tags.get("0020|0032"), 3),
         axes / np.maximum(np.linalg.norm(axes, axis=1, keepdims=True), 1e-9),
     )
+
+
+def _holds_pixels(path: Path) -> bool:
+    """A DICOM file with the tag of pixel data; structure sets, reports and the like have none."""
+    content = path.read_bytes()
+    return content[128:132] == b"DICM" and b"\xe0\x7f\x10\x00" in content
 
 
 def _split(group: list[Slice]) -> Iterable[Stack]:

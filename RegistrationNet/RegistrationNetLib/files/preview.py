@@ -288,7 +288,7 @@ def _legends(figure: Figure, last_row: list[Axes], strongest: float, registratio
     words = f"folded: impossible anatomy ({f'{folded:,} voxels in all' if folded else 'none here'})"
     figure.legend(
         handles=[Patch(color=_FOLDED, label=words), Patch(color=_NO_DATA, label="outside the moving image")],
-        loc="lower left", bbox_to_anchor=(last_row[0].get_position().x0 - 0.1 / width, 0.3 / height), frameon=False,
+        loc="lower left", bbox_to_anchor=(0.5 / width, 0.3 / height), frameon=False,
         fontsize=8.5, labelcolor=_INK,
     )  # fmt: skip
 
