@@ -127,7 +127,8 @@ def register(output: Path, preset: str, inverse: bool, fixed: Path, moving: Path
     "--reference",
     type=PATH,
     help="Image whose grid an image, label map or segmentation is carried onto "
-    "(the fixed image, or with --inverse the moving one). Default: the warped image beside the transform.",
+    "(the fixed image, or with --inverse the moving one); for points in voxel: the image they were picked in. "
+    "Default: the warped image beside the transform.",
 )
 @click.option("--inverse", is_flag=True, help="Carry from fixed to moving space.")
 @click.option(

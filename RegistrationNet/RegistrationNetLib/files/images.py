@@ -15,7 +15,7 @@ from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.files.checks import OnNote, damaged, log_note, quiet, reason, require_file, singular, told
 from RegistrationNetLib.files.dicom import read_dicom_folder
 from RegistrationNetLib.files.geometry import image_from_sitk, image_to_sitk, is_orthogonal, orthogonal_cover
-from RegistrationNetLib.files.nifti import is_truncated_nifti
+from RegistrationNetLib.files.nifti import broken_voxels, is_truncated_nifti
 
 _CT_PADDING = (-2000.0, -2048.0, -3000.0, -3024.0, -4096.0, -10000.0, -32768.0)
 _CT_AIR = -1024.0
@@ -109,7 +109,11 @@ def _read_file(path: Path) -> Image:
     if is_truncated_nifti(path):
         raise InputError(damaged(path, "it ends too early"))
     with told(path):
-        return image_from_sitk(sitk.ReadImage(str(path)), path.name)
+        image = image_from_sitk(sitk.ReadImage(str(path)), path.name)
+    broken = broken_voxels(path, image.grid.voxels)
+    if broken is None:
+        return image
+    return replace(image, data=np.where(broken.reshape(image.data.shape), np.nan, image.data).astype(image.data.dtype))
 
 
 def _check_header(path: Path) -> None:
@@ -133,11 +137,11 @@ def _check_layout(
     shape = " x ".join(str(n) for n in size)
     if len(size) > 3:
         raise InputError(f"'{name}' is {len(size)}-D ({shape}), a volume is needed; extract one 3-D volume first.")
-    if len(size) < 3 or min(size) < 2:
-        raise InputError(f"'{name}' is a 2-D image ({shape}), a volume is needed; give the whole 3-D image.")
     if components != 1 or "complex" in pixel_type:
         what = "holds complex numbers" if "complex" in pixel_type else f"has {components} channels"
         raise InputError(f"'{name}' {what}, one grey value per voxel is needed; extract one channel first.")
+    if len(size) < 3 or min(size) < 2:
+        raise InputError(f"'{name}' is a 2-D image ({shape}), a volume is needed; give the whole 3-D image.")
     if not np.isfinite(spacing).all() or min(spacing) <= 0:
         raise InputError(singular(name))
 

@@ -1,0 +1,229 @@
+"""The program as a person meets it: what it writes, what it says, and how it ends."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from click.testing import CliRunner
+
+from RegistrationNetLib import api
+from RegistrationNetLib.cli import main
+from RegistrationNetLib.engine.settings import Align, Prepare, Refine, knobs
+from RegistrationNetLib.files.images import write_image
+from RegistrationNetLib.phantom import phantom_pair
+
+WRITTEN = {
+    "transform.h5",
+    "affine.tfm",
+    "inverse.h5",
+    "warped.nii.gz",
+    "jacobian.nii.gz",
+    "preview.png",
+    "scene.mrb",
+    "report.json",
+}
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A coarse phantom as files, with labels and landmarks."""
+    folder = tmp_path_factory.mktemp("pair")
+    phantom = phantom_pair(voxel_mm=4.5)
+    for name in ("fixed", "moving", "fixed_labels", "moving_labels"):
+        write_image(getattr(phantom, name), folder / f"{name}.nii.gz")
+    for name in ("fixed_landmarks", "moving_landmarks"):
+        np.savetxt(folder / f"{name}.csv", getattr(phantom, name), delimiter=",", header="x,y,z", comments="")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(pair: Path) -> Path:
+    known = [
+        argument
+        for kind, suffix in (("labels", "nii.gz"), ("landmarks", "csv"))
+        for side in ("fixed", "moving")
+        for argument in (f"--{side}-{kind}", pair / f"{side}_{kind}.{suffix}")
+    ]
+    out = pair / "results"
+    status, said = run("register", pair / "fixed.nii.gz", pair / "moving.nii.gz", "-o", out, "--inverse", *known)
+    assert status == 0, said
+    assert "Overlap of labels" in said
+    assert "Landmark error" in said
+    return out
+
+
+def test_register_writes_everything_and_nothing_else(results):
+    pytest.importorskip("slicer", reason="scene.mrb needs slicer-core")
+    assert {path.name for path in results.iterdir()} == WRITTEN
+
+
+def test_the_report_tells_inputs_stages_and_quality(results):
+    report = json.loads((results / "report.json").read_text())
+    assert report["fixed"]["name"] == "fixed.nii.gz"
+    assert [s["name"] for s in report["stages"]] == ["read", "prepare", "align", "predict", "refine", "judge", "write"]
+    assert report["quality"]["tre_mm"]["after"] < report["quality"]["tre_mm"]["after_align"]
+    assert report["inverse"]["largest_error_mm"] >= 0
+    assert report["peak_memory_mib"] > 0
+
+
+def test_simpleitk_resamples_the_moving_image_to_the_warped_one(pair, results):
+    fixed, moving = (sitk.ReadImage(str(pair / f"{name}.nii.gz")) for name in ("fixed", "moving"))
+    transform = sitk.ReadTransform(str(results / "transform.h5"))
+    theirs = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, transform, sitk.sitkLinear, 0.0)).astype(float)
+    ours = sitk.GetArrayFromImage(sitk.ReadImage(str(results / "warped.nii.gz"))).astype(float)
+    border = (theirs == 0) ^ (ours == 0)  # at the very edge of the moving image rounding decides
+    assert border.mean() < 1e-3
+    assert np.abs(theirs - ours)[~border].max() <= 1  # grey level, of several hundred
+
+
+def test_the_inverse_file_leads_back(pair, results):
+    there, back = (sitk.ReadTransform(str(results / name)) for name in ("transform.h5", "inverse.h5"))
+    tolerance = json.loads((results / "report.json").read_text())["inverse"]["largest_error_mm"] + 1e-3
+    for point in np.loadtxt(pair / "fixed_landmarks.csv", delimiter=",", skiprows=1):
+        assert np.linalg.norm(np.subtract(back.TransformPoint(there.TransformPoint(point)), point)) < tolerance
+
+
+def test_a_second_run_replaces_the_first_and_leaves_other_files_alone(pair, results):
+    (results / "mine.txt").write_text("keep")
+    before = (results / "transform.h5").read_bytes()
+    status, _ = run("register", pair / "fixed.nii.gz", pair / "moving.nii.gz", "-o", results, "--transform", "rigid")
+    assert status == 0
+    assert (results / "transform.h5").read_bytes() != before
+    assert (results / "mine.txt").read_text() == "keep"
+    (results / "mine.txt").unlink()
+
+
+def test_each_setting_is_an_option_whose_help_is_its_own_sentence():
+    _, said = run("register", "--help")
+    for stage, kind in (("prepare", Prepare), ("align", Align), ("refine", Refine)):
+        for name, (_, knob) in knobs(kind).items():
+            assert f"--{stage}-{name.replace('_', '-')} " in said
+            assert knob.help.split(":")[0] in said
+
+
+def test_help_of_every_command_has_a_line_to_paste():
+    for command in ("register", "apply"):
+        assert f"Example: registrationnet {command}" in run(command, "--help")[1]
+
+
+def volume(
+    values: np.ndarray, direction: tuple[float, ...] = (1, 0, 0, 0, 1, 0, 0, 0, 1), far: float = 0.0
+) -> sitk.Image:
+    image = sitk.GetImageFromArray(values, isVector=values.ndim == 4)
+    image.SetOrigin((far, 0.0, 0.0))
+    image.SetDirection(direction)
+    return image
+
+
+def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
+    """name -> (file, a word of the sentence that has to come)."""
+    noise = np.random.default_rng(0).normal(100, 20, (12, 14, 16)).astype(np.float32)
+    made = {
+        "constant.nii.gz": (volume(np.full_like(noise, 3)), "constant"),
+        "nan.nii.gz": (volume(np.full_like(noise, np.nan)), "NaN"),
+        "flat.nii.gz": (sitk.GetImageFromArray(noise[0]), "2-D"),
+        "colour.nii.gz": (volume(np.stack([noise] * 3, axis=-1)), "channels"),
+        "far.nii.gz": (volume(noise, far=1500.0), "mm apart"),
+    }
+    files = {}
+    for name, (image, word) in made.items():
+        sitk.WriteImage(image, str(folder / name))
+        files[name] = (folder / name, word)
+    series = [sitk.GetImageFromArray(noise) for _ in range(3)]
+    sitk.WriteImage(sitk.JoinSeries(series), str(folder / "time.nii.gz"))
+    files["time.nii.gz"] = (folder / "time.nii.gz", "4-D")
+    (folder / "empty.nii.gz").touch()
+    files["empty.nii.gz"] = (folder / "empty.nii.gz", "empty")
+    (folder / "text.nii.gz").write_text("not an image")
+    files["text.nii.gz"] = (folder / "text.nii.gz", "text.nii.gz")
+    (folder / "cut.nii.gz").write_bytes((folder / "far.nii.gz").read_bytes()[:2000])
+    files["cut.nii.gz"] = (folder / "cut.nii.gz", "damaged")
+    (folder / "singular.mha").write_bytes(
+        b"ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = False\n"
+        b"TransformMatrix = 1 0 0 1 0 0 0 0 1\nOffset = 0 0 0\nElementSpacing = 1 1 1\nDimSize = 4 4 4\n"
+        b"ElementType = MET_UCHAR\nElementDataFile = LOCAL\n" + bytes(range(64))
+    )
+    files["singular.mha"] = (folder / "singular.mha", "singular")
+    files["missing.nii.gz"] = (folder / "missing.nii.gz", "does not exist")
+    return files
+
+
+NAMES = [
+    *("constant.nii.gz", "nan.nii.gz", "flat.nii.gz", "colour.nii.gz", "far.nii.gz", "time.nii.gz"),
+    *("empty.nii.gz", "text.nii.gz", "cut.nii.gz", "singular.mha", "missing.nii.gz"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("side", ["fixed", "moving"])
+def test_bad_input_ends_in_one_sentence_status_2_and_no_output(pair, tmp_path, name, side):
+    bad, word = bad_files(tmp_path)[name]
+    good = pair / "fixed.nii.gz"
+    inputs = (bad, good) if side == "fixed" else (good, bad)
+    status, said = run("register", *inputs, "-o", tmp_path / "out")
+    assert status == 2, said
+    assert word in said
+    assert name in said
+    assert "Traceback" not in said
+    assert said.count("registrationnet:") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "file", "word"),
+    [
+        ("--fixed-labels", "fixed_labels.nii.gz", "one side"),
+        ("--fixed-landmarks", "fixed_landmarks.csv", "one side"),
+        ("--initial", "fixed.nii.gz", "fixed.nii.gz"),
+        ("--fixed-mask", "nothing.nii.gz", "nothing.nii.gz"),
+    ],
+)
+def test_extras_that_do_not_fit_are_refused(pair, tmp_path, option, file, word):
+    status, said = run(
+        "register", pair / "fixed.nii.gz", pair / "moving.nii.gz", "-o", tmp_path / "out", option, pair / file
+    )
+    assert status == 2, said
+    assert word in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_landmarks_outside_their_image_are_refused_with_the_usual_cause(pair, tmp_path):
+    points = np.loadtxt(pair / "fixed_landmarks.csv", delimiter=",", skiprows=1) + np.array([500, 0, 0])
+    np.savetxt(tmp_path / "far.csv", points, delimiter=",", header="x,y,z", comments="")
+    status, said = run(
+        *("register", pair / "fixed.nii.gz", pair / "moving.nii.gz", "-o", tmp_path / "out"),
+        *("--fixed-landmarks", tmp_path / "far.csv", "--moving-landmarks", pair / "moving_landmarks.csv"),
+    )
+    assert status == 2
+    assert "outside 'fixed.nii.gz'" in said
+
+
+def test_a_few_broken_voxels_are_replaced_and_said_so(pair, tmp_path):
+    image = sitk.ReadImage(str(pair / "moving.nii.gz"), sitk.sitkFloat32)
+    values = sitk.GetArrayFromImage(image)
+    values[3, 4, 5], values[6, 7, 8] = np.nan, np.inf
+    broken = sitk.GetImageFromArray(values)
+    broken.CopyInformation(image)
+    sitk.WriteImage(broken, str(tmp_path / "broken.nii.gz"))
+    out = tmp_path / "out"
+    status, said = run("register", pair / "fixed.nii.gz", tmp_path / "broken.nii.gz", "-o", out, "--transform", "rigid")
+    assert status == 0
+    assert "2 NaN or infinite voxels" in said
+    assert any("2 NaN" in note for note in json.loads((out / "report.json").read_text())["notes"])
+
+
+def test_one_call_takes_paths_and_simpleitk_images_alike(pair):
+    paths = pair / "fixed.nii.gz", str(pair / "moving.nii.gz")
+    images = [sitk.ReadImage(str(path)) for path in paths]
+    one, other = (api.register(*inputs, preset="fast", transform="rigid") for inputs in (paths, images))
+    np.testing.assert_array_equal(one.mapping.affine.matrix, other.mapping.affine.matrix)
+    assert type(one) is type(other)
