@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,28 +14,38 @@ INVERSE_FILE_TOLERANCE_MM = 0.05
 """How far any voxel of the fixed image may lie from where it came from after there and back."""
 
 _SOLVED_WITHIN = 0.1  # of the tolerance, at the nodes; the rest is left for interpolation between them
+_WORTH_CORRECTING = 0.2  # of the tolerance; what is less becomes zero, which files store in no space
 _MOST_VOXELS = 20_000_000
 _SLAB_VOXELS = 500_000
 
 
+@dataclass(frozen=True)
+class RoundTrip:
+    """How far points lie from where they came from after there and back, mm; within: the share inside a tolerance."""
+
+    largest: float
+    mean: float
+    within: float
+
+
 def dense_inverse(
     mapping: Mapping, over: Grid, tolerance_mm: float = INVERSE_FILE_TOLERANCE_MM
-) -> tuple[Mapping, float]:
-    """Moving to fixed with every inverted displacement as a plain one, and the largest error over a grid, mm.
+) -> tuple[Mapping, RoundTrip]:
+    """Moving to fixed with every inverted displacement as a plain one, and how well it leads back over a grid.
 
-    Each field is inverted on its own grid, and on one twice as fine while a voxel of `over` (the fixed image's grid)
-    comes back more than `tolerance_mm` from where it started; what was reached is returned, never assumed.
+    Each field is inverted on its own grid; while a voxel of `over` (the fixed image's grid) comes back more than
+    `tolerance_mm` from where it started, on one twice as fine, and then a small field on `over` corrects what is left
+    where strong compression is narrower than any grid. What was reached is returned, never assumed.
     """
     exact = mapping.inverse()
     best = Mapping(tuple(_dense(step, tolerance_mm) for step in exact.steps))
-    reached = round_trip_error(mapping, best, over)
-    while reached > tolerance_mm and 8 * _largest(best) <= _MOST_VOXELS:
-        pairs = zip(exact.steps, best.steps, strict=True)
-        trial = Mapping(tuple(_finer(step, dense, tolerance_mm) for step, dense in pairs))
-        error = round_trip_error(mapping, trial, over)
-        if error >= reached:
-            break
-        best, reached = trial, error
+    reached = round_trip(mapping, best, over, tolerance_mm)
+    for improve in (_refined, _corrected):
+        if reached.largest > tolerance_mm:
+            trial = improve(mapping, best, over, tolerance_mm)
+            error = round_trip(mapping, trial, over, tolerance_mm)
+            if error.largest < reached.largest:
+                best, reached = trial, error
     return best, reached
 
 
@@ -54,10 +65,36 @@ def inverse_on(
     return Displacement(field, grid)
 
 
-def round_trip_error(mapping: Mapping, inverse: Mapping, over: Grid) -> float:
-    """The farthest that any voxel of a grid lies from its place after `mapping` and `inverse`, mm."""
+def round_trip(mapping: Mapping, inverse: Mapping, over: Grid, tolerance_mm: float) -> RoundTrip:
+    """`mapping`, then `inverse`, for every voxel of a grid."""
     there_and_back = mapping.then(inverse)
-    return max(float(np.linalg.norm(there_and_back(points) - points, axis=-1).max()) for _, points in _slabs(over))
+    largest = total = within = 0.0
+    for _, points in _slabs(over):
+        error = np.linalg.norm(there_and_back(points) - points, axis=-1)
+        largest = max(largest, float(error.max()))
+        total += float(error.sum())
+        within += float(np.count_nonzero(error <= tolerance_mm))
+    return RoundTrip(largest, total / over.voxels, within / over.voxels)
+
+
+def _refined(mapping: Mapping, inverse: Mapping, over: Grid, tolerance_mm: float) -> Mapping:
+    """Every inverse field again on a grid twice as fine, where that does not grow too large."""
+    steps = zip(mapping.inverse().steps, inverse.steps, strict=True)
+    return Mapping(tuple(_finer(step, dense, tolerance_mm) for step, dense in steps))
+
+
+def _corrected(mapping: Mapping, inverse: Mapping, over: Grid, tolerance_mm: float) -> Mapping:
+    """`inverse` and after it the inverse of id + e, e being what there and back leaves; zero at its border."""
+    grid = over.padded((4, 4, 4), (4, 4, 4))
+    error = np.empty((3, *grid.shape), np.float32)
+    there_and_back = mapping.then(inverse)
+    for slab, points in _slabs(grid):
+        error[:, slab] = np.moveaxis(there_and_back(points) - points, -1, 0)
+    inner = np.zeros(grid.shape, bool)
+    inner[2:-2, 2:-2, 2:-2] = True
+    correction = inverse_on(Displacement(error * inner, grid), grid, _SOLVED_WITHIN * tolerance_mm).field
+    worth = np.linalg.norm(correction, axis=0) > _WORTH_CORRECTING * tolerance_mm
+    return inverse.then(Mapping((Displacement(correction * (worth & inner), grid),)))
 
 
 def _dense(step: Step, tolerance_mm: float) -> Step:
@@ -70,12 +107,10 @@ def _finer(step: Step, dense: Step, tolerance_mm: float) -> Step:
     """`dense`, the inverse that `step` stands for, again on a grid twice as fine."""
     if not (isinstance(step, Displacement) and step.inverted and isinstance(dense, Displacement)):
         return dense
+    if 8 * dense.grid.voxels > _MOST_VOXELS:
+        return dense
     grid = dense.grid.resampled(np.array(dense.grid.shape) * 2)
     return inverse_on(step.inverse(), grid, _SOLVED_WITHIN * tolerance_mm, start=dense)
-
-
-def _largest(mapping: Mapping) -> int:
-    return max((step.grid.voxels for step in mapping.displacements), default=0)
 
 
 def _slabs(grid: Grid) -> Iterator[tuple[slice, Points]]:
