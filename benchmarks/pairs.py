@@ -21,12 +21,13 @@ import SimpleITK as sitk
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- pairs: begin -->", "<!-- pairs: end -->"
-HEADER = """| pair (moving onto fixed) | measure | before | after affine | after | folded % | SD log J | seconds | peak MiB |
+HEADER = """| pair (moving onto fixed) | measure | before | after affine | after | folded % | SD log J | s | MiB |
 |---|---|---|---|---|---|---|---|---|"""
 INTRODUCTION = """Mean Dice over all labels of at least 50 voxels in the fixed image (label maps warped by nearest
 neighbour), or mean target registration error (TRE, mm) over landmarks. Folded voxels and the standard deviation of the
 log Jacobian determinant (of the deformable part) are taken inside the fixed labels, or else the body by Otsu's
-threshold. Seconds are wall time of the whole command, reading and writing all results included."""
+threshold. Seconds (s) are wall time of the whole command, reading and writing all results
+included; MiB is its peak memory."""
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,14 @@ def _align(prepared: Prepared, settings: Align, kind: str, start: Affine | None,
     guesses = _starts(coarse, start)
     losses = [coarse.loss(guess.linear, guess.offset) for guess in guesses]
     best = [guesses[index] for index in np.argsort(losses)[: settings.starts]]
+    if start is not None and guesses[0] not in best:
+        best.append(guesses[0])
     found = []
     for index, guess in enumerate(best):
         progress(0.3 * index / len(best))
         found.append(_optimise(coarse, guess, "rigid", 40))
-    pose = min(found, key=lambda pose: coarse.loss(pose.linear, pose.offset))
+    finer = _Pair.of(prepared, levels[1], local=True)  # shows what tells a body from its mirror image
+    pose = min(found, key=lambda pose: finer.loss(pose.linear, pose.offset))
     for index, size in enumerate(levels):
         progress(0.3 + 0.7 * index / len(levels))
         pose = _optimise(_Pair.of(prepared, size, local=index > 0), pose, kind, 40 if index < 2 else 25)

@@ -21,6 +21,7 @@ from RegistrationNetLib.core.resample import warp
 from RegistrationNetLib.engine.settings import Prepare
 
 _PADDING_HU = -1500.0  # no tissue, nor air, is below; scanners write -2048, -3024 or the like outside their circle
+_PADDING_SHARE = 0.02  # of the border
 _ANISOTROPY = 2.0  # more than this between a working grid's spacings would make its smoothing lopsided
 _BINS = 256
 
@@ -167,18 +168,21 @@ def _normalised(image: Image, mask: Image | None, settings: Prepare) -> _Normali
 def _padding(raw: Tensor, finite: Tensor) -> Tensor | None:
     """Voxels that were never measured: far below air in CT, or one value that fills the border and stands apart."""
     rest = raw[finite]
-    low_hu = finite & (raw < _PADDING_HU)
-    if bool(low_hu.any()) and _is_ct(rest[rest >= _PADDING_HU]):
-        return low_hu
+    if _is_ct(rest[rest >= _PADDING_HU]):
+        below = finite & (raw < _PADDING_HU)
+        return below if bool(below.any()) else None
     faces = torch.cat([raw.select(axis, end).flatten() for axis in range(3) for end in (0, -1)])
-    value = float(torch.mode(faces[torch.isfinite(faces)]).values) if bool(torch.isfinite(faces).any()) else 0.0
-    same = raw == value
-    others = raw[finite & ~same]
-    if value == 0 or not len(others) or float((faces == value).float().mean()) < 0.02:
-        return None  # zero is how MR and skull-stripped images show air: known to be nothing, hence worth comparing
-    spread = float(others.max() - others.min())
-    apart = max(float(others.min()) - value, value - float(others.max()))
-    return same if apart > 0.1 * spread > 0 else None
+    faces = faces[torch.isfinite(faces)]
+    for value in (float(faces.min()), float(faces.max())) if len(faces) else ():
+        same = raw == value
+        others = raw[finite & ~same]
+        # Zero is how MR and skull-stripped images show air: known to be nothing, hence worth comparing.
+        if value == 0 or not len(others) or float((faces == value).float().mean()) < _PADDING_SHARE:
+            continue
+        spread = float(others.max() - others.min())
+        if max(float(others.min()) - value, value - float(others.max())) > 0.5 * spread > 0:
+            return same
+    return None
 
 
 def _is_ct(values: Tensor) -> bool:
@@ -186,7 +190,7 @@ def _is_ct(values: Tensor) -> bool:
     if not len(values):
         return False
     low, high = _percentiles(values, 0.1)
-    return -1200 <= low <= -400 and 100 <= high <= 4100
+    return -1200 <= low <= -700 and 100 <= high <= 4100
 
 
 def _percentiles(values: Tensor, percent: float) -> tuple[float, float]:

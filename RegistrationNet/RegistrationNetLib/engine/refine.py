@@ -6,6 +6,7 @@ smooth, so the composed map does not fold; that is checked at the end of each le
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,12 +28,13 @@ from RegistrationNetLib.engine.settings import Refine
 
 _SMALLEST_AXIS = 12  # voxels; a level with fewer has nothing to say
 _PERCENTILE = 0.999  # of the force that moves by a whole step: the maximum would let one bad voxel rule
-_WEAKEST_FORCE = 1e-3  # per voxel; a weaker one is rounding or the end of the search, and is not scaled up
+_WEAKEST_FORCE = 0.7  # per voxel, where real pairs start near 1; scaled up from less, a match would tremble apart
 _LEAST_DETERMINANT = 0.05
-_LARGEST_BEND_MM = 0.18
+_LARGEST_BEND_MM = 0.19
 _PER_MM = 1024
 _STEEPEST_TAPER = 0.6  # voxels a voxel, at which a field is first led to zero beyond the border
 _GENTLEST_TAPER = 0.1
+_INSIDE = 1.001  # normalised half width of the moving image, rounding forgiven
 _COARSEST_MM = 9.0  # windows of coarser voxels see no anatomy, and drive wrong what the affine had right
 _STIFF_FORCE, _STIFF_FIELD = 1.5, 2.0  # times the smoothing, for CT
 
@@ -99,21 +101,32 @@ def unfold(field: Tensor, least: float = _LEAST_DETERMINANT) -> Tensor:
 def unbend(field: Tensor, spacing: Sequence[float]) -> Tensor:
     """The field smoothed where cubic interpolation of it, which is Slicer's, would differ from linear by over 0.2 mm.
 
-    Half way between two voxels a cubic through four in a row differs from the chord by (b + c - a - d) / 16.
+    Half way between two voxels a cubic through four in a row is (9 b + 9 c - a - d) / 16, a line (b + c) / 2.
     """
     lengths = torch.tensor(spacing, dtype=field.dtype, device=field.device).view(1, 3, 1, 1, 1)
     for _ in range(10):
-        bend = torch.zeros_like(field[:, :1])
-        for axis in (2, 3, 4):
-            size = field.shape[axis] - 3
-            a, b, c, d = (field.narrow(axis, start, size) for start in range(4))
-            by_axis = ((b + c - a - d) * (lengths / 16)).square().sum(1, keepdim=True).sqrt()
-            for end in (1, 2):  # both voxels of the interval, so that a flipped axis is treated alike
-                bend.narrow(axis, end, size).add_(by_axis)
-        if not bool((bend > _LARGEST_BEND_MM).any()):
+        bent = torch.zeros_like(field[:, :1], dtype=torch.bool)
+        for axes in ((2,), (3,), (4,), (2, 3, 4)):  # half way along an edge, and in the middle of a cell
+            bend = _bend(field, axes).mul_(lengths).square_().sum(1, keepdim=True) > _LARGEST_BEND_MM**2
+            ends = [(1, 2) if axis in axes else (0,) for axis in (2, 3, 4)]
+            for corner in itertools.product(*ends):  # every voxel of the interval, so that no direction is special
+                where = [slice(start, start + size) for start, size in zip(corner, bend.shape[2:], strict=True)]
+                bent[:, :, *where] |= bend
+        if not bool(bent.any()):
             break
-        field = _smoothed_at(bend > _LARGEST_BEND_MM, field, 1.0)
+        field = _smoothed_at(bent, field, 1.0)
     return field
+
+
+def _bend(field: Tensor, axes: Sequence[int]) -> Tensor:
+    """Cubic minus linear interpolation half way between voxels along `axes`; three voxels fewer along each of them."""
+    cubic, linear = field, field
+    for axis in axes:
+        size = field.shape[axis] - 3
+        a, b, c, d = (cubic.narrow(axis, start, size) for start in range(4))
+        cubic = (b + c).mul_(9 / 16).sub_((a + d), alpha=1 / 16)
+        linear = (linear.narrow(axis, 1, size) + linear.narrow(axis, 2, size)).mul_(0.5)
+    return cubic - linear
 
 
 def corner_determinant(field: Tensor) -> Tensor:
@@ -190,8 +203,7 @@ class _Level:
     def of(cls, prepared: Prepared, affine: Affine, level: _Plan, settings: Refine, device: torch.device) -> _Level:
         fixed = spatial.resize(prepared.fixed, level.grid.shape).to(device) - 0.5
         weight = None if prepared.fixed_mask is None else spatial.resize(prepared.fixed_mask, level.grid.shape)
-        factor = level.grid.spacing / prepared.fixed_grid.spacing
-        moving_grid = _coarser(prepared.moving_grid, float(factor.max()))
+        moving_grid = _like(level.grid, prepared.moving_grid)
         moving = spatial.resize(prepared.moving, moving_grid.shape).to(device) - 0.5
         mask = None if prepared.moving_mask is None else spatial.resize(prepared.moving_mask, moving_grid.shape)
         base, turn = _positions(level.grid, affine, moving_grid, device)
@@ -236,16 +248,18 @@ class _Level:
         at = torch.addmm(self.base, field.view(3, -1).T, self.turn)
         grid = at.view(1, *field.shape[2:], 3)
         values = F.grid_sample(self.moving, grid, padding_mode="border", align_corners=True)
-        inside = (at.abs_().amax(1) <= 1).to(values.dtype).view(values.shape)
+        inside = (at.abs_().amax(1) <= _INSIDE).to(values.dtype).view(values.shape)
         if self.moving_mask is not None:
             grid = torch.addmm(self.base, field.view(3, -1).T, self.turn, out=at).view(grid.shape)
             inside *= F.grid_sample(self.moving_mask, grid, padding_mode="border", align_corners=True)
         return values, inside
 
 
-def _coarser(grid: Grid, factor: float) -> Grid:
-    """The same field of view on about `factor` times larger voxels."""
-    return grid.resampled([max(1, round(n / factor)) for n in grid.shape])
+def _like(level: Grid, grid: Grid) -> Grid:
+    """`grid` halved, as the fixed grid is, until its voxels are about as large as those of `level`."""
+    while grid.voxel_volume < 0.4 * level.voxel_volume and min(grid.shape) > 1:
+        grid = _halved(grid)
+    return grid
 
 
 def _positions(grid: Grid, affine: Affine, moving: Grid, device: torch.device) -> tuple[Tensor, Tensor]:
