@@ -15,6 +15,7 @@ INVERSE_FILE_TOLERANCE_MM = 0.05
 
 _SOLVED_WITHIN = 0.1  # of the tolerance, at the nodes; the rest is left for interpolation between them
 _WORTH_CORRECTING = 0.2  # of the tolerance; what is less becomes zero, which files store in no space
+_CORRECTIONS = 6
 _MOST_VOXELS = 20_000_000
 _SLAB_VOXELS = 500_000
 
@@ -33,14 +34,14 @@ def dense_inverse(
 ) -> tuple[Mapping, RoundTrip]:
     """Moving to fixed with every inverted displacement as a plain one, and how well it leads back over a grid.
 
-    Each field is inverted on its own grid; while a voxel of `over` (the fixed image's grid) comes back more than
-    `tolerance_mm` from where it started, on one twice as fine, and then a small field on `over` corrects what is left
-    where strong compression is narrower than any grid. What was reached is returned, never assumed.
+    Each field is inverted on its own grid. While a voxel of `over` (the fixed image's grid) comes back more than
+    `tolerance_mm` from where it started, a field coarser than `over` is inverted on a grid twice as fine, and then
+    small fields on `over` correct what is left where strong compression is narrower than any grid. What was reached
+    is returned, never assumed.
     """
-    exact = mapping.inverse()
-    best = Mapping(tuple(_dense(step, tolerance_mm) for step in exact.steps))
+    best = Mapping(tuple(_dense(step, tolerance_mm) for step in mapping.inverse().steps))
     reached = round_trip(mapping, best, over, tolerance_mm)
-    for improve in (_refined, _corrected):
+    for improve in (_refined, *[_corrected] * _CORRECTIONS):
         if reached.largest > tolerance_mm:
             trial = improve(mapping, best, over, tolerance_mm)
             error = round_trip(mapping, trial, over, tolerance_mm)
@@ -78,9 +79,9 @@ def round_trip(mapping: Mapping, inverse: Mapping, over: Grid, tolerance_mm: flo
 
 
 def _refined(mapping: Mapping, inverse: Mapping, over: Grid, tolerance_mm: float) -> Mapping:
-    """Every inverse field again on a grid twice as fine, where that does not grow too large."""
+    """Every inverse field coarser than `over` again on a grid twice as fine, where that does not grow too large."""
     steps = zip(mapping.inverse().steps, inverse.steps, strict=True)
-    return Mapping(tuple(_finer(step, dense, tolerance_mm) for step, dense in steps))
+    return Mapping(tuple(_finer(step, dense, over, tolerance_mm) for step, dense in steps))
 
 
 def _corrected(mapping: Mapping, inverse: Mapping, over: Grid, tolerance_mm: float) -> Mapping:
@@ -103,11 +104,11 @@ def _dense(step: Step, tolerance_mm: float) -> Step:
     return inverse_on(step.inverse(), step.grid, _SOLVED_WITHIN * tolerance_mm)
 
 
-def _finer(step: Step, dense: Step, tolerance_mm: float) -> Step:
+def _finer(step: Step, dense: Step, over: Grid, tolerance_mm: float) -> Step:
     """`dense`, the inverse that `step` stands for, again on a grid twice as fine."""
     if not (isinstance(step, Displacement) and step.inverted and isinstance(dense, Displacement)):
         return dense
-    if 8 * dense.grid.voxels > _MOST_VOXELS:
+    if 8 * dense.grid.voxels > _MOST_VOXELS or dense.grid.voxel_volume < 1.5 * over.voxel_volume:
         return dense
     grid = dense.grid.resampled(np.array(dense.grid.shape) * 2)
     return inverse_on(step.inverse(), grid, _SOLVED_WITHIN * tolerance_mm, start=dense)

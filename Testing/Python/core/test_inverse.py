@@ -54,8 +54,8 @@ def test_what_refining_leaves_is_corrected_by_a_second_small_field():
     *_, refined, correction = inverse.steps
     without = round_trip(mapping, Mapping(inverse.steps[:-1]), FIXED, 0.01)
     assert isinstance(refined, Displacement)
-    assert reached.largest < without.largest
-    assert reached.mean < without.mean / 3
+    assert without.largest > 0.01
+    assert reached.largest <= 0.01
     assert np.abs(correction.field).max() < 1
     for axis in (1, 2, 3):
         assert not np.take(correction.field, [0, 1, -2, -1], axis=axis).any()
