@@ -1,20 +1,15 @@
 """Affine alignment: finds a known map from far off, refuses what cannot be aligned."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-
-sys.path.insert(0, str(Path(__file__).parent))
-from anatomy import body, grid, image
 
 from RegistrationNetLib.core.errors import GeometryError
 from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.engine.align import align
 from RegistrationNetLib.engine.prepare import prepare
 from RegistrationNetLib.engine.settings import Align, Prepare
+from Testing.Python.engine.anatomy import body, grid, image
 
 
 def affine(degrees, shift, scales=(1.0, 1.0, 1.0)) -> Affine:

@@ -1,15 +1,10 @@
 """Refinement: recovers a known deformation, never folds, and leaves alike images alone."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-from anatomy import body, grid, image
 
 from RegistrationNetLib.core.filters import smooth
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
@@ -17,6 +12,7 @@ from RegistrationNetLib.core.spatial import jacobian_determinant
 from RegistrationNetLib.engine.prepare import Prepared, prepare
 from RegistrationNetLib.engine.refine import corner_determinant, extend, refine, unbend, unfold
 from RegistrationNetLib.engine.settings import Prepare, Refine, Settings
+from Testing.Python.engine.anatomy import body, grid, image
 
 CPU = torch.device("cpu")
 IDENTITY = Affine(np.eye(4))
