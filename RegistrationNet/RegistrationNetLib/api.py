@@ -138,7 +138,7 @@ def read_pair(
         fixed_mask=masks[0],
         moving_mask=masks[1],
         initial=_mapping(initial),
-        reference=Reference(*labels, *landmarks) if known else None,
+        reference=Reference(labels[0], labels[1], landmarks[0], landmarks[1]) if known else None,
         notes=notes,
         seconds=time.perf_counter() - started,
     )

@@ -54,8 +54,8 @@ def background_of(data: NDArray[np.generic]) -> float:
     lowest = float(data.min())
     if lowest in _CT_PADDING:
         return lowest
-    if -1200 <= lowest <= -900:
-        return _CT_AIR
+    if -1500 <= lowest <= -900:
+        return max(lowest, _CT_AIR)  # resampling undershoots, so less than air is air
     if lowest >= 0 or np.count_nonzero(data == 0) > 0.01 * data.size:
         return 0.0
     return lowest

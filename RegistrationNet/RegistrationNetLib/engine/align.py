@@ -66,7 +66,7 @@ def _align(prepared: Prepared, settings: Align, kind: str, start: Affine | None,
     for index, size in enumerate(levels):
         progress(0.3 + 0.7 * index / len(levels))
         pose = _optimise(_Pair.of(prepared, size, local=index > 0), pose, kind, 40 if index < 2 else 25)
-    _check_pose(pose, coarse)
+    _check_pose(pose, coarse, " and ".join(prepared.names))
     return pose.affine(coarse)
 
 
@@ -243,23 +243,23 @@ def _refuse_far(prepared: Prepared, limit: float) -> None:
     gap = float(np.linalg.norm(np.maximum(0, np.maximum(f.min(0) - m.max(0), m.min(0) - f.max(0)))))
     if gap > limit:
         raise GeometryError(
-            f"The fixed and the moving image lie {gap:.0f} mm apart by their headers, more than {limit:.0f} mm: they "
+            f"{' and '.join(prepared.names)} lie {gap:.0f} mm apart by their headers, more than {limit:.0f} mm: they "
             "may not belong together. Check the files, or give an initial transform that brings them together."
         )
 
 
-def _check_pose(pose: _Pose, pair: _Pair) -> None:
+def _check_pose(pose: _Pose, pair: _Pair, names: str) -> None:
     stretch = np.linalg.svd(pose.linear, compute_uv=False)
     if stretch.max() > _LARGEST_STRETCH or stretch.min() < 1 / _LARGEST_STRETCH:
         raise GeometryError(
-            f"Affine alignment would scale the fixed image by {stretch.min():.2f} to {stretch.max():.2f}, which no two "
-            "bodies need. Check that both images show the same region, or choose rigid, or give an initial transform."
+            f"Aligning {names} would need scaling by {stretch.min():.2f} to {stretch.max():.2f}, more than bodies "
+            "differ. Check that both images show the same region, or choose rigid, or give an initial transform."
         )
     with torch.no_grad():
         points = pair.points @ torch.tensor(pose.linear).float().T + torch.tensor(pose.offset).float()
         overlap = float((pair._sample(points)[:, 1:] * pair.weight).sum() / pair.weight.sum()) / pair.shareable
     if overlap < _LEAST_OVERLAP / 2:
         raise GeometryError(
-            f"After alignment the fixed and the moving image share only {100 * overlap:.0f} % of what they could. "
+            f"After alignment {names} share only {100 * overlap:.0f} % of what they could. "
             "Check that both show the same region, or give an initial transform."
         )

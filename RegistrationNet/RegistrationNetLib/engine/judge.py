@@ -98,7 +98,7 @@ def checks(report: Quality) -> list[dict[str, str]]:
             "Similarity inside the body (local correlation, 0 to 1)",
             f"{before:.3f} before, {after:.3f} after",
             "good" if after >= 0.5 and after > before else "check" if after >= before else "poor",
-            "Compare the images in the checkerboard; if they do not match, give a rough alignment as the initial transform.",
+            "Compare the images in the checkerboard; if they do not match, start from a rough alignment.",
         ),
         _check(
             "Folded voxels inside the body",

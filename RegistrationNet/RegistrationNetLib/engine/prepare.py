@@ -33,6 +33,7 @@ class Prepared:
     fixed, moving: (1, 1, D, H, W) float32 in [0, 1] on their working grids, on the CPU.
     fixed_mask, moving_mask: (1, 1, D, H, W) float32, 1 where the similarity may look, or None for everywhere.
     modality: "ct" if both were recognised as CT, else "other".
+    names: what messages call the fixed and the moving image.
     notes: what was done, in sentences.
     """
 
@@ -44,6 +45,7 @@ class Prepared:
     moving_mask: Tensor | None
     modality: str
     notes: list[str]
+    names: tuple[str, str] = ("the fixed image", "the moving image")
 
 
 def prepare(
@@ -74,6 +76,7 @@ def prepare(
         moving_mask=None if m.mask is None else _onto(m.mask, moving_grid.shape),
         modality="ct" if f.ct and m.ct else "other",
         notes=notes,
+        names=(f"'{fixed.name}'", f"'{moving.name}'"),
     )
 
 

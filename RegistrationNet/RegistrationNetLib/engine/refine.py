@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from RegistrationNetLib.engine.settings import Refine
 
 _SMALLEST_AXIS = 12  # voxels; a level with fewer has nothing to say
 _PERCENTILE = 0.999  # of the force that moves by a whole step: the maximum would let one bad voxel rule
-_WEAKEST_FORCE = 0.7  # per voxel, where real pairs start near 1; scaled up from less, a match would tremble apart
+_TINY = 1e-12
 _LEAST_DETERMINANT = 0.05
 _LARGEST_BEND_MM = 0.19
 _PER_MM = 1024
@@ -58,15 +59,15 @@ def refine(
     field = torch.zeros((1, 3, 1, 1, 1)) if start is None else start
     done = 0.0
     for level, work in zip(levels, effort, strict=True):
+        advance = partial(_advance, progress, done / max(sum(effort), 1), work / max(sum(effort), 1))
         field = spatial.resize_field(field.to(device), level.field_grid.shape)
-        run = _Level.of(prepared, affine, level, settings, device)
-        for index in range(level.steps):
-            progress((done + work * index / level.steps) / max(sum(effort), 1))
-            field = run.improve(field)
-        field = unfold(field)
+        field = unfold(_Level.of(prepared, affine, level, settings, device).climb(field, level.steps, advance))
         done += work
-    spacing = levels[-1].field_grid.spacing.tolist()
-    return unfold(unbend(field, spacing)).cpu(), levels[-1].field_grid
+    return _fit_to_store(field, levels[-1].field_grid.spacing.tolist()).cpu(), levels[-1].field_grid
+
+
+def _advance(progress: Progress, before: float, share: float, fraction: float) -> None:
+    progress(before + share * fraction)
 
 
 def extend(field: Tensor, grid: Grid) -> Displacement:
@@ -116,6 +117,13 @@ def unbend(field: Tensor, spacing: Sequence[float]) -> Tensor:
         if not bool(bent.any()):
             break
         field = _smoothed_at(bent, field, 1.0)
+    return field
+
+
+def _fit_to_store(field: Tensor, spacing: Sequence[float]) -> Tensor:
+    """Neither folded nor bent; mending one may bring back a little of the other."""
+    for _ in range(4):
+        field = unfold(unbend(field, spacing))
     return field
 
 
@@ -236,22 +244,37 @@ class _Level:
             step=settings.step,
         )
 
-    def improve(self, field: Tensor) -> Tensor:
-        """One iteration: u <- s + u o (id + s), with the step s up the similarity; then the field smoothed a little."""
-        step = smooth(self.force(field), self.force_sigma)
+    def climb(self, field: Tensor, steps: int, progress: Progress) -> Tensor:
+        """So many iterations u <- s + u o (id + s), with the step s up the similarity, then u smoothed a little.
+
+        Steps may pass through less alike fields, which is how they get past small maxima; but where the images become
+        less alike than the level found them, it starts again with steps half as long. So identical images stay still.
+        """
+        size, start = self.step, field
+        start_value, start_force = value, force = self.value_and_force(field)
+        for index in range(steps):
+            progress(index / steps)
+            field = smooth(spatial.compose(self.step_along(force, size), field), self.field_sigma)
+            value, force = self.value_and_force(field)
+            if value <= start_value:
+                field, force, size = start, start_force, size / 2
+        return field
+
+    def step_along(self, force: Tensor, size: float) -> Tensor:
+        """The force smoothed, and scaled so that all but the strongest thousandth move by less than `size` voxels."""
+        step = smooth(force, self.force_sigma)
         length = (step * self.lengths).square_().sum(1, keepdim=True).sqrt_()
         sample = length.flatten()[:: max(1, length.numel() // 100_000)]
-        typical = sample.kthvalue(max(1, round(_PERCENTILE * sample.numel()))).values.clamp(min=_WEAKEST_FORCE)
-        step *= self.step / torch.maximum(length, typical)
-        return smooth(spatial.compose(step, field), self.field_sigma)
+        typical = sample.kthvalue(max(1, round(_PERCENTILE * sample.numel()))).values.clamp(min=_TINY)
+        return step.mul_(size / torch.maximum(length, typical))
 
-    def force(self, field: Tensor) -> Tensor:
-        """Derivative of the similarity by the displacement, on the field's grid, (1, 3, d, h, w)."""
+    def value_and_force(self, field: Tensor) -> tuple[float, Tensor]:
+        """The similarity, and its derivative by the displacement on the field's grid, (1, 3, d, h, w)."""
         warped, inside = self.warped(spatial.resize_field(field, self.similarity.fixed.shape[2:]))
         weight = inside if self.weight is None else inside.mul_(self.weight)
-        _, gradient = self.similarity(warped, weight)
+        value, gradient = self.similarity(warped, weight)
         force = spatial.gradient(warped)[0, 0][None].mul_(gradient)
-        return spatial.resize(force, field.shape[2:]).mul_(self.metric)
+        return float(value), spatial.resize(force, field.shape[2:]).mul_(self.metric)
 
     def warped(self, field: Tensor) -> tuple[Tensor, Tensor]:
         """The moving image through the displacement and the affine, and where it has something to say (1 or 0)."""

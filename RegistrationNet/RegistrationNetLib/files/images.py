@@ -7,18 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
 from RegistrationNetLib.core.errors import InputError
-from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.core.image import Image, background_of
 from RegistrationNetLib.files.checks import OnNote, damaged, log_note, quiet, reason, require_file, singular, told
 from RegistrationNetLib.files.dicom import read_dicom_folder
 from RegistrationNetLib.files.geometry import image_from_sitk, image_to_sitk, is_orthogonal, orthogonal_cover
 from RegistrationNetLib.files.nifti import broken_voxels, is_truncated_nifti
-
-_CT_PADDING = (-2000.0, -2048.0, -3000.0, -3024.0, -4096.0, -10000.0, -32768.0)
-_CT_AIR = -1024.0
 
 
 def read_image(path: str | Path, *, series: int | str | None = None, on_note: OnNote = log_note) -> Image:
@@ -90,18 +86,6 @@ def write_image(image: Image, path: str | Path) -> None:
         raise InputError(
             f"'{path}' cannot be written ({reason(error)}); check the folder and use .nii.gz, .nrrd or .mha."
         ) from error
-
-
-def background_of(data: NDArray[np.generic]) -> float:
-    """What lies outside an image: its CT padding value, else CT air, else 0 where it occurs, else the minimum."""
-    lowest = float(data.min())
-    if lowest in _CT_PADDING:
-        return lowest
-    if -1500 <= lowest <= -900:
-        return max(lowest, _CT_AIR)  # resampling undershoots, so less than air is air
-    if lowest >= 0 or np.count_nonzero(data == 0) > 0.01 * data.size:
-        return 0.0
-    return lowest
 
 
 def _read_file(path: Path) -> Image:

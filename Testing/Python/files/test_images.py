@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from Python.files.strategies import grids
 from RegistrationNetLib.core.errors import InputError
 from RegistrationNetLib.core.grid import Grid
-from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.core.image import Image, background_of
 from RegistrationNetLib.files.images import (
-    background_of,
     image_of,
     read_image,
     read_labels,
