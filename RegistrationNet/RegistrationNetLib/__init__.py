@@ -12,17 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from RegistrationNetLib.api import register as register
+    from RegistrationNetLib.api import save as save
     from RegistrationNetLib.core.grid import Grid as Grid
     from RegistrationNetLib.core.image import Image as Image
     from RegistrationNetLib.core.mapping import Affine as Affine
     from RegistrationNetLib.core.mapping import Displacement as Displacement
     from RegistrationNetLib.core.mapping import Mapping as Mapping
+    from RegistrationNetLib.engine.result import Registration as Registration
     from RegistrationNetLib.engine.settings import Settings as Settings
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "register": "RegistrationNetLib.api",
+    "save": "RegistrationNetLib.api",
+    "Registration": "RegistrationNetLib.engine.result",
     "Settings": "RegistrationNetLib.engine.settings",
     "Image": "RegistrationNetLib.core.image",
     "Grid": "RegistrationNetLib.core.grid",

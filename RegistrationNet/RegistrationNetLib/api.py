@@ -145,9 +145,9 @@ def read_pair(
 
 
 def save(
-    registration: Registration, fixed: Image, moving: Image, folder: str | Path, *, inverse: bool = False
+    registration: Registration, fixed: Source, moving: Source, folder: str | Path, *, inverse: bool = False
 ) -> list[str]:
-    """Write a registration into `folder`, all files or none; returns their names.
+    """Write a registration of these two images into `folder`, all files or none; returns their names.
 
     transform.h5 (whole mapping, fixed to moving points, LPS mm), affine.tfm, inverse.h5 on request, warped.nii.gz,
     jacobian.nii.gz, preview.png, scene.mrb (where the MRML runtime is installed) and report.json.
@@ -157,6 +157,7 @@ def save(
 
     started = time.perf_counter()
     written = dict(registration.report)
+    fixed, moving = _image(fixed, "image", "fixed", []), _image(moving, "image", "moving", [])
     with output_folder(folder) as draft:
         transforms.write_transform(registration.mapping, draft / "transform.h5")
         transforms.write_affine(registration.mapping.affine, draft / "affine.tfm")
