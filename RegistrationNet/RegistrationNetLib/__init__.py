@@ -10,6 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from RegistrationNetLib.core.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from RegistrationNetLib.api import register as register
     from RegistrationNetLib.api import save as save
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from RegistrationNetLib.core.mapping import Mapping as Mapping
     from RegistrationNetLib.engine.result import Registration as Registration
     from RegistrationNetLib.engine.settings import Settings as Settings
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "register": "RegistrationNetLib.api",

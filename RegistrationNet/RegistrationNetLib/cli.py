@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
-import RegistrationNetLib
 from RegistrationNetLib.core.errors import RegistrationError
+from RegistrationNetLib.core.version import __version__
 from RegistrationNetLib.engine.result import OnProgress
 from RegistrationNetLib.engine.settings import PRESETS, Align, Knob, Prepare, Refine, Settings, knobs
 from RegistrationNetLib.networks import registry
@@ -57,7 +57,7 @@ def advanced(command: Command) -> Command:
 
 
 @click.group(cls=Sentences, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(RegistrationNetLib.__version__, prog_name="registrationnet")
+@click.version_option(__version__, prog_name="registrationnet")
 def main() -> None:
     """Deformable registration of 3D medical images. For research use only, not for diagnosis."""
 

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import RegistrationNetLib
 from RegistrationNetLib.core.errors import Cancelled, DeviceError
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.core.resample import warp
 from RegistrationNetLib.core.similarity import LocalCorrelation
+from RegistrationNetLib.core.version import __version__
 from RegistrationNetLib.engine import devices, judge
 from RegistrationNetLib.engine.align import align
 from RegistrationNetLib.engine.predict import predict, trained
@@ -229,5 +229,5 @@ def _then(first: Mapping, behind: Mapping | None) -> Mapping:
 
 
 def _versions() -> dict[str, str]:
-    own = {"registrationnet": RegistrationNetLib.__version__, "python": platform.python_version()}
+    own = {"registrationnet": __version__, "python": platform.python_version()}
     return own | {name: metadata.version(name) for name in _LIBRARIES}

@@ -18,7 +18,6 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-import RegistrationNetLib
 from RegistrationNetLib.core import errors
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
@@ -132,7 +131,7 @@ def _python() -> str:
 
 
 def _python_path() -> str:
-    here = str(Path(RegistrationNetLib.__file__).parent.parent)
+    here = str(Path(__file__).parents[2])
     return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
