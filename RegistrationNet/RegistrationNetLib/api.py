@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from RegistrationNetLib.core.errors import InputError, MissingPackage
+from RegistrationNetLib.core.errors import InputError, RegistrationError
 from RegistrationNetLib.core.grid import Points
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
+from RegistrationNetLib.engine.memory import peak_memory_mib
 from RegistrationNetLib.engine.result import IsCancelled, OnProgress, Reference, Registration
 from RegistrationNetLib.engine.settings import Settings
 
@@ -36,6 +37,7 @@ class Pair:
     moving_mask: Image | None = None
     initial: Mapping | None = None
     reference: Reference | None = None
+    paths: tuple[str | None, str | None] = (None, None)
     notes: Notes = field(default_factory=list)
     seconds: float = 0.0
 
@@ -99,7 +101,9 @@ def register_pair(
         cancelled=cancelled,
     )
     registration.report["notes"][:0] = pair.notes
-    registration.report["stages"].insert(0, {"name": "read", "seconds": round(pair.seconds, 3), "similarity": None})
+    for side, path in zip(("fixed", "moving"), pair.paths, strict=True):
+        registration.report[side]["path"] = path
+    _add_stage(registration.report, "read", pair.seconds)
     return registration
 
 
@@ -123,8 +127,11 @@ def read_pair(
     notes: Notes = []
     fixed_image = _image(fixed, "image", "fixed", notes, fixed_series)
     moving_image = _image(moving, "image", "moving", notes, moving_series)
-    labels = [_optional(source, "labels", notes) for source in (fixed_labels, moving_labels)]
-    masks = [_optional(source, "mask", notes) for source in (fixed_mask, moving_mask)]
+    sides = ("fixed", "moving")
+    labels = [
+        _optional(*pair, notes) for pair in zip((fixed_labels, moving_labels), ("labels",) * 2, sides, strict=True)
+    ]
+    masks = [_optional(*pair, notes) for pair in zip((fixed_mask, moving_mask), ("mask",) * 2, sides, strict=True)]
     for extra, image in zip((*labels, *masks), (fixed_image, moving_image) * 2, strict=True):
         _require_fit(extra, image)
     landmarks = [
@@ -139,6 +146,7 @@ def read_pair(
         moving_mask=masks[1],
         initial=_mapping(initial),
         reference=Reference(labels[0], labels[1], landmarks[0], landmarks[1]) if known else None,
+        paths=(_path_of(fixed), _path_of(moving)),
         notes=notes,
         seconds=time.perf_counter() - started,
     )
@@ -152,26 +160,39 @@ def save(
     transform.h5 (whole mapping, fixed to moving points, LPS mm), affine.tfm, inverse.h5 on request, warped.nii.gz,
     jacobian.nii.gz, preview.png, scene.mrb (where the MRML runtime is installed) and report.json.
     """
-    from RegistrationNetLib.files import images, preview, report, transforms
     from RegistrationNetLib.files.output import output_folder
 
-    started = time.perf_counter()
-    written = dict(registration.report)
-    fixed, moving = _image(fixed, "image", "fixed", []), _image(moving, "image", "moving", [])
+    images = [_image(source, "image", name, []) for source, name in ((fixed, "fixed"), (moving, "moving"))]
     with output_folder(folder) as draft:
-        transforms.write_transform(registration.mapping, draft / "transform.h5")
-        transforms.write_affine(registration.mapping.affine, draft / "affine.tfm")
-        if inverse:
-            written["inverse"] = transforms.write_inverse(registration.mapping, fixed.grid, draft / "inverse.h5")
-        images.write_image(registration.warped, draft / "warped.nii.gz")
-        images.write_image(registration.jacobian, draft / "jacobian.nii.gz")
-        preview.write_preview(registration, fixed, moving, draft / "preview.png")
-        note = _write_scene(registration, fixed, moving, draft / "scene.mrb")
-        written["notes"] = [*written["notes"], *note]
-        seconds = round(time.perf_counter() - started, 3)
-        written["stages"] = [*written["stages"], {"name": "write", "seconds": seconds, "similarity": None}]
-        report.write_report(written, draft / "report.json")
-        return sorted(path.name for path in draft.iterdir())
+        return write(registration, images[0], images[1], draft, inverse=inverse)
+
+
+def write(registration: Registration, fixed: Image, moving: Image, draft: Path, *, inverse: bool = False) -> list[str]:
+    """Every file of a registration into an empty folder; see `save`. The report gains what writing took and noted."""
+    from RegistrationNetLib.files import images, preview, report, transforms
+
+    started = time.perf_counter()
+    figures = registration.report
+    transforms.write_transform(registration.mapping, draft / "transform.h5")
+    transforms.write_affine(registration.mapping.affine, draft / "affine.tfm")
+    if inverse:
+        figures["inverse"] = transforms.write_inverse(registration.mapping, fixed.grid, draft / "inverse.h5")
+    images.write_image(registration.warped, draft / "warped.nii.gz")
+    images.write_image(registration.jacobian, draft / "jacobian.nii.gz")
+    preview.write_preview(registration, fixed, moving, draft / "preview.png")
+    figures["notes"] += _write_scene(registration, fixed, moving, draft / "scene.mrb")
+    _add_stage(figures, "write", time.perf_counter() - started)
+    report.write_report(figures, draft / "report.json")
+    return sorted(path.name for path in draft.iterdir())
+
+
+def _add_stage(report: dict[str, Any], name: str, seconds: float) -> None:
+    """Into the list of stages, in place of an earlier one of that name, and into the total."""
+    stages = [stage for stage in report["stages"] if stage["name"] != name]
+    own = {"name": name, "seconds": round(seconds, 3), "similarity": None}
+    report["stages"] = [own, *stages] if name == "read" else [*stages, own]
+    report["seconds_total"] = round(sum(stage["seconds"] for stage in report["stages"]), 3)
+    report["peak_memory_mib"] = peak_memory_mib()
 
 
 def _write_scene(registration: Registration, fixed: Image, moving: Image, path: Path) -> Notes:
@@ -180,12 +201,14 @@ def _write_scene(registration: Registration, fixed: Image, moving: Image, path: 
         from RegistrationNetLib.scene.bundle import write_scene
 
         write_scene(path, fixed, moving, registration)
-    except MissingPackage as error:
+    except RegistrationError as error:
+        path.unlink(missing_ok=True)
         return [f"scene.mrb was not written: {error}"]
     return []
 
 
 def _image(source: Source, kind: str, name: str, notes: Notes, series: str | None = None) -> Image:
+    """kind: "image", "labels" or "mask", which decides what is checked. Raises InputError."""
     from RegistrationNetLib.files import images
 
     if isinstance(source, Image):
@@ -193,11 +216,20 @@ def _image(source: Source, kind: str, name: str, notes: Notes, series: str | Non
     if isinstance(source, str | Path):
         reader = {"image": images.read_image, "labels": images.read_labels, "mask": images.read_mask}[kind]
         return reader(source, series=series, on_note=notes.append)
-    return images.image_of(source, name, notes.append)
+    if not hasattr(source, "GetPixelIDTypeAsString"):
+        raise InputError(
+            f"The {name} {kind} is of type {type(source).__name__}; give a path, a SimpleITK image or an Image."
+        )
+    checked = {"image": images.image_of, "labels": images.labels_of, "mask": images.mask_of}[kind]
+    return checked(source, f"{name} {kind}", notes.append)
 
 
-def _optional(source: Source | None, kind: str, notes: Notes) -> Image | None:
-    return None if source is None else _image(source, kind, kind, notes)
+def _path_of(source: Source) -> str | None:
+    return str(Path(source).absolute()) if isinstance(source, str | Path) else None
+
+
+def _optional(source: Source | None, kind: str, name: str, notes: Notes) -> Image | None:
+    return None if source is None else _image(source, kind, name, notes)
 
 
 def _require_fit(extra: Image | None, image: Image) -> None:
@@ -220,7 +252,9 @@ def _landmarks(source: Landmarks | None, points_in: str, image: Image) -> Points
     if isinstance(source, str | Path):
         points = read_points(source, points_in=points_in, grid=image.grid).points
     else:
-        points = np.asarray(source, float).reshape(-1, 3)
+        points = np.asarray(source, float)
+        if points.ndim != 2 or points.shape[1] != 3:
+            raise InputError(f"Landmarks of '{image.name}' have shape {points.shape}; give (N, 3) points in LPS mm.")
     outside = int((~image.grid.contains(points, margin_voxels=2)).sum())
     if outside:
         raise InputError(

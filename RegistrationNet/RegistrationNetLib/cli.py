@@ -19,6 +19,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
 POINTS_IN = click.Choice(["lps", "ras", "voxel"])
+COMPUTED = 0.85
+"""Share of the bar that is done when the results are computed and only writing is left."""
+
 STAGES = {"prepare": Prepare, "align": Align, "refine": Refine}
 
 
@@ -104,6 +107,7 @@ def register(output: Path, preset: str, inverse: bool, fixed: Path, moving: Path
     Example: registrationnet register baseline.nii.gz followup.nii.gz -o result
     """
     from RegistrationNetLib import api
+    from RegistrationNetLib.files.output import output_folder
 
     chosen = {
         name: options.pop(name) for name in list(options) if "__" in name or name in ("model", "transform", "device")
@@ -111,11 +115,13 @@ def register(output: Path, preset: str, inverse: bool, fixed: Path, moving: Path
     settings = Settings.preset(preset).with_values(
         **{name: value for name, value in chosen.items() if value is not None}
     )
-    pair = api.read_pair(fixed, moving, **options)
-    with progress() as on_progress:
-        registration = api.register_pair(pair, settings, on_progress)
-        on_progress("write", 1.0, "Writing the results")
-        written = api.save(registration, pair.fixed, pair.moving, output, inverse=inverse)
+    with output_folder(output) as draft, progress() as on_progress:
+        pair = api.read_pair(fixed, moving, **options)
+        registration = api.register_pair(
+            pair, settings, lambda *step: on_progress(step[0], COMPUTED * step[1], step[2])
+        )
+        on_progress("write", COMPUTED, "Writing the results")
+        written = api.write(registration, pair.fixed, pair.moving, draft, inverse=inverse)
     summarise(registration.report, output, written)
 
 

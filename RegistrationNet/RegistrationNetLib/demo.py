@@ -9,6 +9,7 @@ from RegistrationNetLib import api
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.engine.result import OnProgress, Reference
 from RegistrationNetLib.engine.settings import Settings
+from RegistrationNetLib.files.output import output_folder
 from RegistrationNetLib.phantom import PhantomPair, phantom_pair, true_error
 
 
@@ -17,22 +18,19 @@ def run(
 ) -> tuple[list[str], dict[str, Any], list[str]]:
     """Register and save; gives sentences on the true error (the phantom only), the report, and the files' names."""
     phantom = None
-    if fixed is not None and moving is not None:
-        pair = api.read_pair(fixed, moving)
-    else:
-        on_progress("read", 0.0, "Drawing the phantom")
-        phantom = phantom_pair()
-        pair = _as_pair(phantom)
-    registration = api.register_pair(pair, Settings.preset(preset), on_progress)
-    lines = _truth(registration.mapping, phantom, registration.report) if phantom is not None else []
-    on_progress("write", 1.0, "Writing the results")
-    written = api.save(registration, pair.fixed, pair.moving, output)
-    lines += [
-        f"Look at {output / 'preview.png'}; open {output / 'scene.mrb'} in 3D Slicer."
-        if "scene.mrb" in written
-        else f"Look at {output / 'preview.png'}."
-    ]
-    return lines, registration.report, written
+    with output_folder(output) as draft:
+        if fixed is not None and moving is not None:
+            pair = api.read_pair(fixed, moving)
+        else:
+            on_progress("read", 0.0, "Drawing the phantom")
+            phantom = phantom_pair()
+            pair = _as_pair(phantom)
+        registration = api.register_pair(pair, Settings.preset(preset), on_progress)
+        lines = _truth(registration.mapping, phantom, registration.report) if phantom is not None else []
+        on_progress("write", 1.0, "Writing the results")
+        written = api.write(registration, pair.fixed, pair.moving, draft)
+    scene = f"; open {output / 'scene.mrb'} in 3D Slicer" if "scene.mrb" in written else ""
+    return [*lines, f"Look at {output / 'preview.png'}{scene}."], registration.report, written
 
 
 def _as_pair(phantom: PhantomPair) -> api.Pair:

@@ -201,6 +201,57 @@ def test_extras_that_do_not_fit_are_refused(pair, tmp_path, option, file, word):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("kind", ["labels", "mask"])
+def test_labels_and_masks_of_another_place_are_refused(pair, tmp_path, kind):
+    labels = sitk.ReadImage(str(pair / "fixed_labels.nii.gz"))
+    labels.SetOrigin([value + 500 for value in labels.GetOrigin()])
+    sitk.WriteImage(labels, str(tmp_path / "elsewhere.nii.gz"))
+    extras = ["--fixed-" + kind, tmp_path / "elsewhere.nii.gz"]
+    if kind == "labels":
+        extras += ["--moving-labels", pair / "moving_labels.nii.gz"]
+    inputs = (pair / "fixed.nii.gz", pair / "moving.nii.gz")
+    status, said = run("register", *inputs, "-o", tmp_path / "out", *extras)
+    assert status == 2
+    assert "'elsewhere.nii.gz' does not fit 'fixed.nii.gz': 100 %" in said
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(pair, tmp_path):
+    (tmp_path / "afile").touch()
+    status, said = run("register", "no-such-fixed.nii", "no-such-moving.nii", "-o", tmp_path / "afile")
+    assert status == 2
+    assert "is a file, a folder is needed" in said
+
+
+@pytest.mark.parametrize("long", ["sub-01_ses-2026-11-21_acq-highres_T1w_brain_extracted_and_more", "Müller [1] 50%"])
+def test_any_file_name_ends_up_in_the_scene(pair, tmp_path, long):
+    pytest.importorskip("slicer", reason="scene.mrb needs slicer-core")
+    for side in ("fixed", "moving"):
+        (tmp_path / f"{long}_{side}.nii.gz").write_bytes((pair / f"{side}.nii.gz").read_bytes())
+    inputs = [tmp_path / f"{long}_{side}.nii.gz" for side in ("fixed", "moving")]
+    status, said = run("register", *inputs, "-o", tmp_path / "out", "--preset", "fast")
+    assert status == 0, said
+    assert (tmp_path / "out" / "scene.mrb").exists()
+
+
+def test_the_demo_prints_the_true_error_and_writes_its_pictures(tmp_path, monkeypatch):
+    coarse = phantom_pair(voxel_mm=3.5)
+    monkeypatch.setattr("RegistrationNetLib.demo.phantom_pair", lambda: coarse)
+    status, said = run("demo", "-o", tmp_path / "demo")
+    assert status == 0, said
+    assert "every voxel inside the head is off by" in said
+    report = json.loads((tmp_path / "demo" / "report.json").read_text())
+    assert report["true_error_mm"]["after"]["median"] < 0.2 * report["true_error_mm"]["before"]["median"]
+    assert (tmp_path / "demo" / "preview.png").stat().st_size > 100_000
+
+
+def test_the_demo_takes_two_files_or_none(pair, tmp_path):
+    inputs = (pair / "fixed.nii.gz", pair / "moving.nii.gz")
+    status, said = run("demo", *inputs, "-o", tmp_path / "demo", "--preset", "fast")
+    assert status == 0, said
+    assert "made-up head" not in said
+    assert run("demo", inputs[0])[0] == 2
+
+
 def test_landmarks_outside_their_image_are_refused_with_the_usual_cause(pair, tmp_path):
     points = np.loadtxt(pair / "fixed_landmarks.csv", delimiter=",", skiprows=1) + np.array([500, 0, 0])
     np.savetxt(tmp_path / "far.csv", points, delimiter=",", header="x,y,z", comments="")

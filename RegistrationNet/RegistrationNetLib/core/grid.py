@@ -134,11 +134,16 @@ class Grid:
         return self.shape == other.shape and bool(np.abs(self.corners() - other.corners()).max() <= atol_mm)
 
     def describe(self) -> dict[str, Any]:
-        """Plain values for reports: shape (tensor order), spacing mm, world bounds LPS mm."""
+        """Plain values for reports: shape, spacing mm, first voxel's world, unit directions, bounds; LPS mm.
+
+        Shape, spacing and directions follow the tensor's axes (slowest first); directions are world vectors.
+        """
         corners = self.corners()
         return {
             "shape": list(self.shape),
             "spacing_mm": [round(float(s), 6) for s in self.spacing],
+            "origin_lps_mm": [round(float(v), 6) for v in self.voxel_to_world[:3, 3]],
+            "directions_lps": [[round(float(v), 9) for v in axis] for axis in self.directions.T],
             "bounds_lps_mm": [
                 [round(float(v), 3) for v in corners.min(0)],
                 [round(float(v), 3) for v in corners.max(0)],

@@ -1,4 +1,4 @@
-"""Voxel-unit maths of displacement fields: the only home of sample, compose, integrate, invert and the Jacobian.
+"""Voxel-unit maths of displacement fields: the only home of sample, compose, integrate and the Jacobian.
 
 Fields are (N, 3, D, H, W) float tensors in voxels of their own grid, channels in axis order (d, h, w), and map
 x -> x + u(x). `warp(moving, u)(x) = moving(x + u(x))`.
@@ -48,23 +48,14 @@ def integrate(velocity: Tensor, steps: int = 7) -> Tensor:
     return flow
 
 
-def invert(displacement: Tensor, iterations: int = 30, tolerance: float = 1e-3) -> Tensor:
-    """v with v(x) + u(x + v(x)) = 0 by fixed-point iteration, until no voxel errs by more than `tolerance` voxels.
-
-    Converges where the field changes by less than one voxel a voxel; the caller measures what is left.
-    """
-    inverse = -displacement
-    for _ in range(iterations):
-        error = compose(inverse, displacement)
-        inverse = inverse - error
-        if float(error.abs().max()) <= tolerance:
-            break
-    return inverse
-
-
 def gradient(volume: Tensor) -> Tensor:
-    """Central differences along d, h, w, one-sided at the borders; (N, C, D, H, W) -> (N, C, 3, D, H, W)."""
-    return torch.stack(torch.gradient(volume, dim=(2, 3, 4)), dim=2)
+    """Central differences along d, h, w, one-sided at the borders, zero along an axis of one voxel;
+    (N, C, D, H, W) -> (N, C, 3, D, H, W).
+    """
+    along = [
+        torch.gradient(volume, dim=axis)[0] if volume.shape[axis] > 1 else torch.zeros_like(volume) for axis in (2, 3, 4)
+    ]
+    return torch.stack(along, dim=2)
 
 
 def jacobian_determinant(displacement: Tensor) -> Tensor:
@@ -72,8 +63,13 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
 
     The determinant is the same in voxels and in the world, because both describe one map in two bases.
     """
-    j = gradient(displacement)
-    (a, b, c), (d, e, f), (g, h, i) = [[j[:, row, col] + float(row == col) for col in range(3)] for row in range(3)]
+    identity = torch.eye(3, device=displacement.device, dtype=displacement.dtype).view(1, 3, 3, 1, 1, 1)
+    return determinant(gradient(displacement).add_(identity))
+
+
+def determinant(jacobian: Tensor) -> Tensor:
+    """Of a 3 x 3 matrix in every voxel, (N, 3, 3, D, H, W) -> (N, 1, D, H, W)."""
+    (a, b, c), (d, e, f), (g, h, i) = [[jacobian[:, row, col] for col in range(3)] for row in range(3)]
     return (a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))[:, None]
 
 

@@ -17,6 +17,9 @@ from RegistrationNetLib.engine.result import Reference
 
 Quality = dict[str, Any]
 
+_ALIKE, _UNLIKE = 0.5, 0.35  # similarity of aligned scans of one kind; of scans that do not fit
+_MUCH = 3.0  # volume change beyond which a look at the map is due
+
 
 def jacobian_image(mapping: Mapping, fixed: Image) -> Image:
     """Determinant of the deformable part (the whole mapping's over its affine's) on the fixed grid, float32."""
@@ -32,7 +35,7 @@ def jacobian_report(jacobian: Image, mapping: Mapping, body: NDArray[np.bool_], 
         "body": body_name,
         **statistics,
         "affine_determinant": affine,
-        "total_mean": affine * statistics["mean"],
+        **{f"total_{name}": affine * statistics[name] for name in ("min", "max", "mean")},
         "meaning": "> 1: tissue is larger in the moving image",
     }
 
@@ -97,7 +100,7 @@ def checks(report: Quality) -> list[dict[str, str]]:
         _check(
             "Similarity inside the body (local correlation, 0 to 1)",
             f"{before:.3f} before, {after:.3f} after",
-            "good" if after >= 0.5 and after > before else "check" if after >= before else "poor",
+            "poor" if after < max(before, _UNLIKE) else "good" if after >= _ALIKE else "check",
             "Compare the images in the checkerboard; if they do not match, start from a rough alignment.",
         ),
         _check(
@@ -107,10 +110,16 @@ def checks(report: Quality) -> list[dict[str, str]]:
             "Do not measure where the Jacobian map shows the warning colour; raise the smoothing.",
         ),
         _check(
-            "Local volume change (Jacobian determinant)",
+            "Local volume change, deformable part (Jacobian determinant)",
             f"{jacobian['min']:.2f} to {jacobian['max']:.2f}, SD of log {jacobian['sd_log']:.2f}",
-            "good" if jacobian["min"] > 0.1 and jacobian["max"] < 10 else "check",
-            "Extreme changes are rarely anatomy; look at the Jacobian map where it is darkest.",
+            "good" if jacobian["min"] > 1 / _MUCH and jacobian["max"] < _MUCH else "check",
+            "Such changes are rarely anatomy within one patient; look at the Jacobian map where it is darkest.",
+        ),
+        _check(
+            "Volume change in all, with the affine part",
+            f"{jacobian['total_min']:.2f} to {jacobian['total_max']:.2f}, mean {jacobian['total_mean']:.2f}",
+            "good" if 1 / _MUCH < jacobian["total_mean"] < _MUCH else "check",
+            "The affine part scales the whole; check that both images show the same region.",
         ),
     ]
     return rows + _truth_checks(report.get("quality", {}))

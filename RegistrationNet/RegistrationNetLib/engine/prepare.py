@@ -24,6 +24,7 @@ _PADDING_HU = -1500.0  # no tissue, nor air, is below; scanners write -2048, -30
 _PADDING_SHARE = 0.02  # of the border
 _ANISOTROPY = 2.0  # more than this between a working grid's spacings would make its smoothing lopsided
 _BINS = 256
+_FEWEST_MASKED = 200  # voxels of a user's mask; fewer than an affine and a few windows need to mean anything
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,8 @@ def prepare(
 ) -> Prepared:
     """Normalise intensities and choose working grids.
 
-    Raises InputError, naming the image, where nothing can be compared: no finite voxel, one value only, an empty mask.
+    Raises InputError, naming the image, where nothing can be compared: no finite voxel, one value only, a mask of next to
+    nothing.
     """
     f = _normalised(fixed, fixed_mask, settings)
     m = _normalised(moving, moving_mask, settings)
@@ -163,8 +165,11 @@ def _normalised(image: Image, mask: Image | None, settings: Prepare) -> _Normali
     scaled = ((raw[None, None] - bounds[0]) / (bounds[1] - bounds[0])).clamp_(0, 1)
     inside = _user_mask(mask, image)
     used = allowed if inside is None else allowed * inside
-    if not bool(used.any()):
-        raise InputError(f"The mask of '{image.name}' leaves no voxel to compare; check that it belongs to this image.")
+    if inside is not None and int(used.sum()) < _FEWEST_MASKED:
+        raise InputError(
+            f"The mask of '{image.name}' leaves {int(used.sum())} voxels to compare, fewer than {_FEWEST_MASKED}; "
+            "check that it belongs to this image, or draw it larger."
+        )
     return _Normalised(filters.fill(scaled, allowed), None if bool(used.all()) else used, ct, notes)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -32,7 +32,6 @@ _PERCENTILE = 0.999  # of the force that moves by a whole step: the maximum woul
 _TINY = 1e-12
 _LEAST_DETERMINANT = 0.05
 _LARGEST_BEND_MM = 0.19
-_PER_MM = 1024
 _STEEPEST_TAPER = 0.6  # voxels a voxel, at which a field is first led to zero beyond the border
 _GENTLEST_TAPER = 0.1
 _SLAB = 8  # voxels along the first axis
@@ -74,8 +73,7 @@ def extend(field: Tensor, grid: Grid) -> Displacement:
     """The field in mm, continued beyond `grid` and led smoothly to zero there; its outer two layers are exactly zero.
 
     field: (1, 3, D, H, W) voxels of `grid`. The margin is as long as leading it to zero without a fold needs: what
-    matters is how steeply the component along the axis is squeezed together; the others may fall faster. Values are
-    multiples of 1/1024 mm, which nobody can measure and which compress to half the size.
+    matters is how steeply the component along the axis is squeezed together; the others may fall faster.
     """
     steepness = _STEEPEST_TAPER
     while True:
@@ -84,8 +82,7 @@ def extend(field: Tensor, grid: Grid) -> Displacement:
         steepness /= 1.5
         if steepness < _GENTLEST_TAPER or float(corner_determinant(padded).min()) > 0:
             break
-    exact = to_displacement(padded, grid.padded([m[0] for m in margins], [m[1] for m in margins]))
-    return replace(exact, field=np.round(exact.field * _PER_MM) / np.float32(_PER_MM))
+    return to_displacement(padded, grid.padded([m[0] for m in margins], [m[1] for m in margins]))
 
 
 def unfold(field: Tensor, least: float = _LEAST_DETERMINANT) -> Tensor:
@@ -108,7 +105,7 @@ def unbend(field: Tensor, spacing: Sequence[float]) -> Tensor:
     lengths = torch.tensor(spacing, dtype=field.dtype, device=field.device).view(1, 3, 1, 1, 1)
     for _ in range(10):
         bent = torch.zeros_like(field[:, :1], dtype=torch.bool)
-        for axes in ((2,), (3,), (4,), (2, 3, 4)):  # half way along an edge, and in the middle of a cell
+        for axes in _bendable(field):
             bend = _bend(field, axes).mul_(lengths).square_().sum(1, keepdim=True) > _LARGEST_BEND_MM**2
             ends = [(1, 2) if axis in axes else (0,) for axis in (2, 3, 4)]
             for corner in itertools.product(*ends):  # every voxel of the interval, so that no direction is special
@@ -118,6 +115,12 @@ def unbend(field: Tensor, spacing: Sequence[float]) -> Tensor:
             break
         field = _smoothed_at(bent, field, 1.0)
     return field
+
+
+def _bendable(field: Tensor) -> list[tuple[int, ...]]:
+    """The ways to go half way between voxels: along an edge of a cell, and to its middle; a cubic needs four in a row."""
+    long = tuple(axis for axis in (2, 3, 4) if field.shape[axis] > 3)
+    return [*((axis,) for axis in long), *([long] if len(long) > 1 else [])]
 
 
 def _fit_to_store(field: Tensor, spacing: Sequence[float]) -> Tensor:
@@ -167,7 +170,7 @@ def _corner_determinant(field: Tensor) -> Tensor:
             side = corner >> axis & 1
             columns.append(forward[axis].narrow(2 + axis, side, field.shape[2 + axis]))
         jacobian = torch.stack(columns, dim=2) + identity
-        least = torch.minimum(least, _determinant(jacobian))
+        least = torch.minimum(least, spatial.determinant(jacobian))
     return least
 
 
@@ -304,12 +307,6 @@ def _positions(grid: Grid, affine: Affine, moving: Grid, device: torch.device) -
     tensor = lambda values: torch.tensor(np.ascontiguousarray(values), dtype=torch.float32, device=device)  # noqa: E731
     lattice = spatial.lattice(grid.shape, torch.empty(0, device=device))
     return torch.addmm(tensor(offset), lattice.view(3, -1).T, tensor(linear)), tensor(linear)
-
-
-def _determinant(j: Tensor) -> Tensor:
-    """(N, 3, 3, ...) -> (N, 1, ...)."""
-    (a, b, c), (d, e, f), (g, h, i) = [[j[:, row, col] for col in range(3)] for row in range(3)]
-    return (a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))[:, None]
 
 
 def _smoothed_at(where: Tensor, field: Tensor, sigma: float) -> Tensor:

@@ -21,6 +21,7 @@ from RegistrationNetLib.core.similarity import LocalCorrelation
 from RegistrationNetLib.core.version import __version__
 from RegistrationNetLib.engine import devices, judge
 from RegistrationNetLib.engine.align import align
+from RegistrationNetLib.engine.memory import peak_memory_mib
 from RegistrationNetLib.engine.predict import predict, trained
 from RegistrationNetLib.engine.prepare import Prepared, foreground, prepare
 from RegistrationNetLib.engine.refine import extend, refine
@@ -155,7 +156,7 @@ def _register(
         report["quality"] = judge.reference_report(reference, stages)
     report["checks"] = judge.checks(report)
     run.leave(after)
-    report |= {"peak_memory_mib": devices.peak_memory_mib(), "seconds_total": time.perf_counter() - run.started}
+    report |= {"peak_memory_mib": peak_memory_mib(), "seconds_total": round(time.perf_counter() - run.started, 3)}
     run.on_progress("judge", 1.0, "Done")
     return Registration(mapping, warped, jacobian, report)
 

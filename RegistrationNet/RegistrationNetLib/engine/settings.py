@@ -7,7 +7,7 @@ scripts alike.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from RegistrationNetLib.core.errors import SettingsError
@@ -116,6 +116,8 @@ class Settings(Checked):
         out = self
         for name, value in values.items():
             stage, _, knob = name.partition("__")
+            if stage not in _names_of(out) or (knob and knob not in _names_of(getattr(out, stage))):
+                raise SettingsError(f"There is no setting '{name}'; a stage's field is named as in refine__steps_full.")
             out = replace(out, **{stage: replace(getattr(out, stage), **{knob: value}) if knob else value})
         return out
 
@@ -130,6 +132,11 @@ def knobs(kind: type) -> dict[str, tuple[Any, Knob]]:
             value_type, knob = get_args(hint)
             found[item.name] = (value_type, knob)
     return found
+
+
+def _names_of(settings: Any) -> set[str]:
+    """Names of the fields of a settings object; none for a plain value."""
+    return {item.name for item in fields(settings)} if is_dataclass(settings) else set()
 
 
 def _check(name: str, value: Any, kind: Any, knob: Knob) -> None:

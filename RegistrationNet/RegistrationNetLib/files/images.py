@@ -31,20 +31,12 @@ def read_image(path: str | Path, *, series: int | str | None = None, on_note: On
 
 def read_labels(path: str | Path, *, series: int | str | None = None, on_note: OnNote = log_note) -> Image:
     """A label map: whole numbers, background 0, at least one voxel labelled. Raises InputError."""
-    image = read_volume(path, series=series, on_note=on_note, interpolation="nearest")
-    _require_whole_numbers(image, str(path))
-    if not image.data.any():
-        raise InputError(f"'{path}' labels no voxel (every value is 0); check that it is the right label map.")
-    return replace(image, background=0.0)
+    return _as_labels(read_volume(path, series=series, on_note=on_note, interpolation="nearest"), str(path))
 
 
 def read_mask(path: str | Path, *, series: int | str | None = None, on_note: OnNote = log_note) -> Image:
     """A mask as 0 and 1 (uint8): any value above 0 is inside. Raises InputError, also when nothing is inside."""
-    image = read_volume(path, series=series, on_note=on_note, interpolation="nearest")
-    inside = np.greater(image.data, 0).astype(np.uint8)
-    if not inside.any():
-        raise InputError(f"The mask '{path}' is empty (no value above 0); draw the region to use, or leave it out.")
-    return replace(image, data=inside, background=0.0)
+    return _as_mask(read_volume(path, series=series, on_note=on_note, interpolation="nearest"), str(path))
 
 
 def read_volume(
@@ -70,12 +62,19 @@ def read_volume(
 
 def image_of(image: sitk.Image, name: str, on_note: OnNote = log_note) -> Image:
     """A SimpleITK image as `Image`, checked like a file: 3-D, one channel, finite, not constant. Raises InputError."""
-    _check_layout(
-        name, image.GetSize(), image.GetNumberOfComponentsPerPixel(), image.GetPixelIDTypeAsString(), image.GetSpacing()
-    )
-    checked = _clean(image_from_sitk(image, name), name, on_note, "linear")
+    checked = _volume_of(image, name, on_note, "linear")
     _require_contrast(checked, name)
     return checked
+
+
+def labels_of(image: sitk.Image, name: str, on_note: OnNote = log_note) -> Image:
+    """A SimpleITK label map, checked as by `read_labels`."""
+    return _as_labels(_volume_of(image, name, on_note, "nearest"), name)
+
+
+def mask_of(image: sitk.Image, name: str, on_note: OnNote = log_note) -> Image:
+    """A SimpleITK mask, checked as by `read_mask`."""
+    return _as_mask(_volume_of(image, name, on_note, "nearest"), name)
 
 
 def write_image(image: Image, path: str | Path) -> None:
@@ -86,6 +85,27 @@ def write_image(image: Image, path: str | Path) -> None:
         raise InputError(
             f"'{path}' cannot be written ({reason(error)}); check the folder and use .nii.gz, .nrrd or .mha."
         ) from error
+
+
+def _volume_of(image: sitk.Image, name: str, on_note: OnNote, interpolation: str) -> Image:
+    _check_layout(
+        name, image.GetSize(), image.GetNumberOfComponentsPerPixel(), image.GetPixelIDTypeAsString(), image.GetSpacing()
+    )
+    return _clean(image_from_sitk(image, name), name, on_note, interpolation)
+
+
+def _as_labels(image: Image, name: str) -> Image:
+    _require_whole_numbers(image, name)
+    if not image.data.any():
+        raise InputError(f"'{name}' labels no voxel (every value is 0); check that it is the right label map.")
+    return replace(image, background=0.0)
+
+
+def _as_mask(image: Image, name: str) -> Image:
+    inside = np.greater(image.data, 0).astype(np.uint8)
+    if not inside.any():
+        raise InputError(f"The mask '{name}' is empty (no value above 0); draw the region to use, or leave it out.")
+    return replace(image, data=inside, background=0.0)
 
 
 def _read_file(path: Path) -> Image:

@@ -1,0 +1,77 @@
+"""The one call for scripts: any kind of input, one kind of result, and mistakes answered in a sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from RegistrationNetLib import register, save
+from RegistrationNetLib.core.errors import InputError, SettingsError
+from RegistrationNetLib.engine.result import Registration
+from RegistrationNetLib.files.geometry import image_to_sitk
+from RegistrationNetLib.files.images import write_image
+from RegistrationNetLib.phantom import PhantomPair, phantom_pair
+
+RIGID = {"preset": "fast", "transform": "rigid"}
+
+
+@pytest.fixture(scope="module")
+def phantom() -> PhantomPair:
+    return phantom_pair(voxel_mm=5)
+
+
+@pytest.fixture(scope="module")
+def by_image(phantom: PhantomPair) -> Registration:
+    return register(phantom.fixed, phantom.moving, **RIGID)
+
+
+def test_paths_simpleitk_images_and_images_give_the_same(phantom, by_image, tmp_path):
+    sides = {"fixed": phantom.fixed, "moving": phantom.moving}
+    for name, image in sides.items():
+        write_image(image, tmp_path / f"{name}.nrrd")
+    by_path = register(tmp_path / "fixed.nrrd", str(tmp_path / "moving.nrrd"), **RIGID)
+    by_sitk = register(*(image_to_sitk(image) for image in sides.values()), **RIGID)
+    for other in (by_path, by_sitk):
+        assert type(other) is type(by_image) is Registration
+        np.testing.assert_allclose(other.mapping.affine.matrix, by_image.mapping.affine.matrix, atol=1e-6)
+    assert by_path.report["fixed"]["path"] == str(tmp_path / "fixed.nrrd")
+    assert by_image.report["fixed"]["path"] is None
+
+
+def test_save_writes_what_the_report_totals(phantom, by_image, tmp_path):
+    for _ in range(2):  # saving twice counts writing once
+        save(by_image, phantom.fixed, phantom.moving, tmp_path / "out")
+    names = [stage["name"] for stage in by_image.report["stages"]]
+    assert names == ["read", "prepare", "align", "judge", "write"]
+    assert by_image.report["seconds_total"] == pytest.approx(sum(s["seconds"] for s in by_image.report["stages"]))
+    assert sitk.ReadTransform(str(tmp_path / "out" / "transform.h5")).GetDimension() == 3
+
+
+def test_a_mask_may_be_all_ones_and_labels_must_be_whole_numbers(phantom):
+    fixed, moving = image_to_sitk(phantom.fixed), image_to_sitk(phantom.moving)
+    everywhere = sitk.Cast(fixed * 0 + 1, sitk.sitkUInt8)
+    assert register(fixed, moving, fixed_mask=everywhere, **RIGID).report["jacobian"]["body"] == "fixed mask"
+    halves = sitk.Cast(image_to_sitk(phantom.fixed_labels), sitk.sitkFloat32) + 0.5
+    with pytest.raises(InputError, match="no label map"):
+        register(fixed, moving, fixed_labels=halves, moving_labels=image_to_sitk(phantom.moving_labels), **RIGID)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        ({"fixed": None}, InputError, "fixed image is of type NoneType"),
+        ({"fixed_mask": np.zeros(3)}, InputError, "fixed mask is of type ndarray"),
+        ({"fixed_landmarks": [[1, 2]], "moving_landmarks": [[1, 2]]}, InputError, r"shape \(1, 2\)"),
+        ({"foo": 1}, SettingsError, "no setting 'foo'"),
+        ({"refine__foo": 1}, SettingsError, "no setting 'refine__foo'"),
+        ({"refine__steps_full": -3}, SettingsError, "steps_full is -3"),
+        ({"preset": "best"}, SettingsError, "no preset 'best'"),
+        ({"initial": Path("nowhere.h5")}, InputError, "nowhere"),
+    ],
+)
+def test_mistakes_are_answered_in_a_sentence(phantom, wrong, error, words):
+    call: dict[str, Any] = {"fixed": phantom.fixed, "moving": phantom.moving, **wrong}
+    with pytest.raises(error, match=words):
+        register(**call)
