@@ -179,14 +179,29 @@ def demo(fixed: Path | None, moving: Path | None, output: Path, preset: str) -> 
 
 @contextmanager
 def progress() -> Iterator[OnProgress]:
-    """A bar on standard error with stage, share done and time left; gone when the work is."""
+    """On standard error: a bar with stage, share done and time, gone in the end; elsewhere a line a stage."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _a_line_a_stage()
+        return
     columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("Starting", total=1.0)
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("Reading", total=1.0)
         yield lambda stage, fraction, message: bar.update(task, completed=fraction, description=message)
+
+
+def _a_line_a_stage() -> OnProgress:
+    seen: set[str] = set()
+
+    def tell(stage: str, fraction: float, message: str) -> None:
+        if stage not in seen:
+            seen.add(stage)
+            click.echo(f"{message} ...", err=True)
+
+    return tell
 
 
 def summarise(report: dict[str, Any], output: Path, written: list[str]) -> None:

@@ -165,7 +165,8 @@ def _deform(
     prepared: Prepared, affine: Affine, settings: Settings, device: torch.device, alike: _Similarity, run: _Run
 ) -> tuple[Mapping, dict[str, Any]]:
     """The network's field, refined on this pair, before the affine."""
-    run.enter("predict", "Asking the network for a start")
+    asked = settings.model != "none"
+    run.enter("predict", "Asking the network for a start" if asked else "Starting without a network")
     file, note = trained(settings.model)
     field, reached = None, run.stages[-2]["similarity"]
     if file is not None:
