@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import re
 import tempfile
 import zipfile
@@ -27,6 +26,8 @@ from RegistrationNetLib.scene.runtime import Runtime, silence, vtk
 _JACOBIAN_STEP = 2.0**-12
 """The Jacobian volume is stored in whole steps of this, which nearly halves its file."""
 
+_TRANSFORM_FILE = "transform.h5"
+
 _THUMBNAIL_PIXELS = 256
 _FILE_SUFFIX = re.compile(r"\.(nii|nii\.gz|nrrd|nhdr|mha|mhd|hdr|img|gipl|gipl\.gz|dcm|vtk)$", re.IGNORECASE)
 
@@ -35,9 +36,20 @@ def write_scene(path: str | Path, fixed: Image, moving: Image, registration: Reg
     """Write fixed, moving (under the transform), warped, Jacobian over the fixed volume with its legend, and the table.
 
     Built in a scene of its own; a scene that is open elsewhere in this process stays as it is.
-    Raises RegistrationError where the file cannot be written; no partial file is left then.
+    Raises RegistrationError, and nothing else, where the file cannot be written; no partial file is left then.
     """
-    path = Path(path)
+    try:
+        _write(Path(path), fixed, moving, registration)
+    except RegistrationError:
+        raise
+    except Exception as error:  # MRML fails in many ways, and none of them may cost a caller its other results
+        raise RegistrationError(
+            f"'{path}' cannot be written ({error!r}); the transform and the volumes in their own "
+            "files are not affected. Please report this."
+        ) from error
+
+
+def _write(path: Path, fixed: Image, moving: Image, registration: Registration) -> None:
     fixed_name, moving_name = _names(fixed, moving)
     with closing(Runtime()) as runtime, tempfile.TemporaryDirectory(prefix="registrationnet-mrb-") as folder:
         scene = runtime.scene
@@ -46,8 +58,8 @@ def write_scene(path: str | Path, fixed: Image, moving: Image, registration: Reg
         for node in (fixed_node, moving_node):
             node.CreateDefaultDisplayNodes()
         result = place(fixed_node, moving_node, replace(registration, jacobian=_rounded(registration.jacobian)))
+        _name_files(fixed_node, moving_node, result)
         for node in (fixed_node, moving_node, result.warped, result.jacobian):
-            node.AddDefaultStorageNode()
             node.GetStorageNode().SetCompressionParameter("gzip_fastest")
         views.arrange(runtime, fixed_node, result.jacobian, fixed.grid)
         content = Path(folder) / path.stem
@@ -56,7 +68,7 @@ def write_scene(path: str | Path, fixed: Image, moving: Image, registration: Reg
             saved = scene.SaveSceneToSlicerDataBundleDirectory(str(content), _thumbnail(fixed, registration.jacobian))
         if not saved:
             raise RegistrationError(f"'{path}' cannot be written: the scene could not be saved in {folder}.")
-        _shrink_transform(content, result, registration.mapping)
+        _shrink_transform(content, registration.mapping)
         _pack(content, path)
 
 
@@ -66,16 +78,31 @@ def _names(fixed: Image, moving: Image) -> tuple[str, str]:
     return names if names[0] != names[1] else (f"{names[0]} fixed", f"{names[1]} moving")
 
 
+def _name_files(fixed: Any, moving: Any, result: SceneResult) -> None:
+    """Plain file names; of a node's name Slicer makes a shortened and encoded one, and of some an unreadable scene."""
+    files = {
+        "fixed.nrrd": fixed,
+        "moving.nrrd": moving,
+        "warped.nrrd": result.warped,
+        "jacobian.nrrd": result.jacobian,
+        _TRANSFORM_FILE: result.transform,
+        "affine.h5": result.affine,
+        "quality.tsv": result.table,
+    }
+    for name, node in files.items():
+        node.AddDefaultStorageNode()
+        node.GetStorageNode().SetFileName(name)
+
+
 def _rounded(jacobian: Image) -> Image:
     steps = np.rint(jacobian.data.astype(np.float32) / _JACOBIAN_STEP)
     return replace(jacobian, data=(steps * _JACOBIAN_STEP).astype(np.float32))
 
 
-def _shrink_transform(content: Path, result: SceneResult, mapping: Mapping) -> None:
+def _shrink_transform(content: Path, mapping: Mapping) -> None:
     """Slicer saves fields uncompressed in double precision; ours is a fifth of that or less, and reads the same."""
     if not any(step.inverted for step in mapping.displacements):
-        stem = result.transform.GetScene().PercentEncode(result.transform.GetName())
-        [file] = content.rglob(f"{glob.escape(stem)}.h5")
+        [file] = content.rglob(_TRANSFORM_FILE)
         write_transform(mapping, file)
 
 

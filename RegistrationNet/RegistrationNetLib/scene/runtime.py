@@ -8,10 +8,8 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-import types
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,7 @@ except ImportError as error:
         "Install it with: pip install registrationnet[scene]"
     ) from error
 
-MODULES = {
+_MODULES = {
     "colors": "vtkSlicerColorLogic",
     "units": "vtkSlicerUnitsLogic",
     "terminologies": "vtkSlicerTerminologiesModuleLogic",
@@ -45,18 +43,7 @@ MODULES = {
     "sceneviews": "vtkSlicerSceneViewsModuleLogic",
     "viewcontrollers": "vtkSlicerViewControllersLogic",
 }
-"""Name in `slicer.modules` -> logic class; a logic that gets a scene registers its node classes there."""
-
-
-class Module:
-    """What `slicer.modules.<name>` is in the application, as far as its logic is concerned."""
-
-    def __init__(self, name: str, logic: Any) -> None:
-        self.name = name
-        self._logic = logic
-
-    def logic(self) -> Any:
-        return self._logic
+"""Module -> logic class; a logic that gets a scene registers its node classes there."""
 
 
 class Runtime:
@@ -68,7 +55,7 @@ class Runtime:
             self.scene = slicer.vtkMRMLScene()
             self.application = self._application()
             self._data_io = self._remote_io()
-            self.modules = {name: Module(name, self._logic(name, kind)) for name, kind in MODULES.items()}
+            self._logics = [self._logic(name, kind) for name, kind in _MODULES.items()]
             slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.scene, True)
 
     def close(self) -> None:
@@ -108,13 +95,6 @@ class Runtime:
         return logic
 
 
-def running_scene() -> Any:
-    """The application's scene inside Slicer; elsewhere one scene for this process, also known as slicer.mrmlScene."""
-    if getattr(slicer, "mrmlScene", None) is None:
-        _install(_process_runtime())
-    return slicer.mrmlScene
-
-
 @contextmanager
 def silence() -> Iterator[None]:
     """Without VTK's warnings: the wheel lacks share files of the application, and each logic complains of its own."""
@@ -124,17 +104,3 @@ def silence() -> Iterator[None]:
         yield
     finally:
         vtk.vtkObject.SetGlobalWarningDisplay(before)
-
-
-@cache
-def _process_runtime() -> Runtime:
-    return Runtime()
-
-
-def _install(runtime: Runtime) -> None:
-    """Give Python code written for the application the names it expects."""
-    slicer.mrmlScene = runtime.scene
-    modules = types.ModuleType("slicer.modules")
-    for name, module in runtime.modules.items():
-        setattr(modules, name, module)
-    slicer.modules = sys.modules["slicer.modules"] = modules

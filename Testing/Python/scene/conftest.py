@@ -10,15 +10,22 @@ pytest.importorskip("slicer", reason="slicer-core is not installed here.")
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.scene import transforms, volumes
-from RegistrationNetLib.scene.runtime import running_scene
+from RegistrationNetLib.scene.runtime import Runtime
+
+
+@pytest.fixture(scope="session")
+def runtime() -> Iterator[Runtime]:
+    """Booted once for all tests of a process."""
+    runtime = Runtime()
+    yield runtime
+    runtime.close()
 
 
 @pytest.fixture
-def scene() -> Iterator[Any]:
-    """The process's scene; emptied afterwards."""
-    scene = running_scene()
-    yield scene
-    scene.Clear(0)
+def scene(runtime: Runtime) -> Iterator[Any]:
+    """The runtime's scene; emptied afterwards."""
+    yield runtime.scene
+    runtime.scene.Clear(0)
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ pytest.importorskip("slicer", reason="slicer-core is not installed here.")
 from RegistrationNetLib.core.errors import RegistrationError
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.core.resample import warp
-from RegistrationNetLib.scene import heatmap, transforms, volumes, write_scene
-from RegistrationNetLib.scene.runtime import Runtime, running_scene, slicer
+from RegistrationNetLib.scene import heatmap, transforms, views, volumes, write_scene
+from RegistrationNetLib.scene.runtime import Runtime, slicer
 from Testing.Python.scene.cases import FIXED_GRID, MOVING_GRID, image_on, known_mapping, known_registration
 
 FIXED = image_on(FIXED_GRID, "fixed.nii.gz", np.int16)
@@ -142,17 +142,58 @@ def test_a_scene_that_is_open_stays_as_it_is(scene: Any, tmp_path: Path) -> None
     node = scene.AddNewNodeByClass("vtkMRMLTextNode", "mine")
     count = scene.GetNumberOfNodes()
     write_scene(tmp_path / "scene.mrb", FIXED, MOVING, REGISTRATION)
-    assert slicer.mrmlScene is running_scene() is scene
     assert scene.GetNumberOfNodes() == count
     assert node.GetScene() is scene
 
 
-def test_images_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
-    fixed, moving = replace(FIXED, name="orig.nii.gz"), replace(MOVING, name="orig.nii.gz")
+@pytest.mark.parametrize(
+    ("fixed_name", "moving_name", "shown"),
+    [
+        ("orig.nii.gz", "orig.nii.gz", ("orig fixed", "orig moving")),
+        (
+            "sub-01_ses-01_T1w_brain.nii.gz",
+            "sub-01_ses-02_T1w_brain.nii.gz",
+            ("sub-01_ses-01_T1w_brain", "sub-01_ses-02_T1w_brain"),
+        ),
+        ("f" * 60 + ".nii.gz", "m" * 60 + ".nii.gz", ("f" * 60, "m" * 60)),
+        ("s" * 60 + ".nrrd", "s" * 60 + ".nrrd", ("s" * 60 + " fixed", "s" * 60 + " moving")),
+        ("Müller [1] 50%.nii.gz", "Müller [2] 100%20.nii.gz", ("Müller [1] 50%", "Müller [2] 100%20")),
+        ("*?/<&>", "'q' \"p\": 脳", ("*?/<&>", "'q' \"p\": 脳")),
+        ("transform", "affine", ("transform", "affine")),
+    ],
+    ids=["same", "usual", "long", "long and same", "brackets", "markup", "as files in it"],
+)
+def test_whatever_the_images_are_called_the_scene_is_whole(
+    scene: Any, tmp_path: Path, fixed_name: str, moving_name: str, shown: tuple[str, str]
+) -> None:
+    fixed, moving = replace(FIXED, name=fixed_name), replace(MOVING, name=moving_name)
     write_scene(tmp_path / "scene.mrb", fixed, moving, REGISTRATION)
-    with zipfile.ZipFile(tmp_path / "scene.mrb") as archive:
-        names = {Path(name).name for name in archive.namelist()}
-    assert {"orig fixed.nrrd", "orig moving.nrrd"} <= names
+    scene.Clear(0)
+    assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"), True, slicer.vtkMRMLMessageCollection())
+    base = f"{shown[1]} to {shown[0]}"
+    images = (FIXED, MOVING, REGISTRATION.warped, REGISTRATION.jacobian)
+    for name, image in zip((*shown, f"{base} warped", f"{base} Jacobian"), images, strict=True):
+        assert sorted(volume(scene, name).GetImageData().GetDimensions()) == sorted(image.grid.shape)
+    node = volume(scene, shown[1]).GetParentTransformNode()
+    assert node.GetName() == f"{base} (deformable)"
+    points = FIXED_GRID.points()[::6, ::6, ::6]
+    np.testing.assert_allclose(
+        transforms.move(node.GetTransformFromParent(), points), known_mapping()(points), atol=0.2
+    )
+
+
+@pytest.mark.parametrize("error", [ValueError("not enough values"), KeyError("checks"), MemoryError()], ids=repr)
+def test_any_failure_is_one_error_for_the_user_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*args: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(views, "arrange", fails)
+    with pytest.raises(RegistrationError, match=f"scene.mrb' cannot be written.*{type(error).__name__}") as caught:
+        write_scene(tmp_path / "scene.mrb", FIXED, MOVING, REGISTRATION)
+    assert caught.value.__cause__ is error
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_inverse_step_is_written_too(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed here.")
 
-from RegistrationNetLib.scene.runtime import Runtime, running_scene, slicer
+from RegistrationNetLib.scene.runtime import Runtime
 
 ROOT = Path(__file__).parents[3]
 
@@ -39,20 +39,12 @@ except RegistrationError as error:
 
 def test_the_scene_comes_up_without_a_word_and_goes_down_without_a_crash() -> None:
     code = """
-from RegistrationNetLib.scene.runtime import running_scene
-import slicer
-assert running_scene() is slicer.mrmlScene is running_scene()
-assert slicer.modules.volumes.logic().GetMRMLScene() is slicer.mrmlScene
-slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+from RegistrationNetLib.scene.runtime import Runtime
+runtime = Runtime()
+assert runtime.scene.AddNewNodeByClass("vtkMRMLSegmentationNode").GetScene() is runtime.scene
 """
     done = run(code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def test_inside_the_application_its_own_scene_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    application = slicer.vtkMRMLScene()
-    monkeypatch.setattr(slicer, "mrmlScene", application, raising=False)
-    assert running_scene() is application
 
 
 def test_runtimes_do_not_see_each_other() -> None:
