@@ -53,7 +53,8 @@ def gradient(volume: Tensor) -> Tensor:
     (N, C, D, H, W) -> (N, C, 3, D, H, W).
     """
     along = [
-        torch.gradient(volume, dim=axis)[0] if volume.shape[axis] > 1 else torch.zeros_like(volume) for axis in (2, 3, 4)
+        torch.gradient(volume, dim=axis)[0] if volume.shape[axis] > 1 else torch.zeros_like(volume)
+        for axis in (2, 3, 4)
     ]
     return torch.stack(along, dim=2)
 

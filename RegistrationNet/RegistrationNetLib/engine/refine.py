@@ -118,7 +118,7 @@ def unbend(field: Tensor, spacing: Sequence[float]) -> Tensor:
 
 
 def _bendable(field: Tensor) -> list[tuple[int, ...]]:
-    """The ways to go half way between voxels: along an edge of a cell, and to its middle; a cubic needs four in a row."""
+    """The ways to go half way between voxels: along an edge of a cell, and to its middle. A cubic needs 4 in a row."""
     long = tuple(axis for axis in (2, 3, 4) if field.shape[axis] > 3)
     return [*((axis,) for axis in long), *([long] if len(long) > 1 else [])]
 

@@ -96,6 +96,13 @@ def test_the_determinant_of_a_linear_field_is_exact_in_every_voxel(values: np.nd
     np.testing.assert_allclose(got, np.linalg.det(np.eye(3) + a), atol=1e-9)
 
 
+def test_along_an_axis_of_one_voxel_nothing_changes() -> None:
+    ramp = 2 * torch.arange(5.0).view(1, 1, 1, 1, 5).expand(1, 1, 1, 4, 5)
+    slopes_here = spatial.gradient(ramp)[0, 0]
+    assert [float(value) for value in slopes_here.flatten(1).amax(1)] == [0, 0, 2]
+    assert (spatial.jacobian_determinant(torch.zeros(1, 3, 1, 4, 5)) == 1).all()
+
+
 def test_a_determinant_below_zero_marks_the_fold_and_only_the_fold() -> None:
     field = torch.zeros(1, 3, *SHAPE)
     field[:, 1, :, :, :] = torch.tensor([0.0, 0, 0, 0, -3, 0, 0, 0, 0])[None, :, None]

@@ -5,8 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from RegistrationNetLib.core.filters import smooth
+from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
 from RegistrationNetLib.core.spatial import jacobian_determinant
 from RegistrationNetLib.engine.prepare import Prepared, prepare
@@ -139,6 +142,29 @@ def test_cubic_interpolation_stays_near_linear():
     line = gentle[0, 0, :, 10, 10] * 2
     bend = (line[1:-2] + line[2:-1] - line[:-3] - line[3:]).abs() / 16
     assert float(bend.max()) <= 0.2
+
+
+@settings(max_examples=40)
+@given(st.tuples(*[st.integers(1, 6)] * 3), st.sampled_from(["half", "full"]), st.integers(0, 9))
+def test_images_of_a_few_slices_are_refined_without_folding(shape, field_grid, seed):
+    rng = np.random.default_rng(seed)
+    where = Grid.of(shape, (3.0, 3.0, 3.0), np.eye(3), (0, 0, 0))
+    volumes = [torch.from_numpy(rng.random((1, 1, *shape), np.float32)) for _ in range(2)]
+    pair = Prepared(*volumes, where, where, None, None, "other", [])
+    found = extend(*refine(pair, IDENTITY, None, Refine(steps_full=3, field_grid=field_grid), CPU))
+    assert np.isfinite(found.field).all()
+    assert float(corner_determinant(_voxels(found)).min()) > 0
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 9), (3, 4, 5), (1, 9, 9), (2, 2, 2)])
+def test_few_slices_are_no_trouble_where_cubic_interpolation_has_too_few(shape):
+    field = torch.zeros((1, 3, *shape))
+    field[0, 0, 0, 0, 0] = 3.0
+    gentle = unbend(field, (2.0, 2.0, 2.0))
+    for axis in (2, 3, 4):
+        if shape[axis - 2] > 3:
+            a, b, c, d = (gentle.narrow(axis, start, shape[axis - 2] - 3) for start in range(4))
+            assert float(((b + c - a - d) / 16 * 2).norm(dim=1).max()) <= 0.2
 
 
 @pytest.mark.parametrize("size", [0.0, 1.0, 6.0])
