@@ -58,8 +58,8 @@ def prepare(
 ) -> Prepared:
     """Normalise intensities and choose working grids.
 
-    Raises InputError, naming the image, where nothing can be compared: no finite voxel, one value only, a mask of next to
-    nothing.
+    Raises InputError, naming the image, where nothing can be compared: no finite voxel, one value only, a mask of
+    next to nothing.
     """
     f = _normalised(fixed, fixed_mask, settings)
     m = _normalised(moving, moving_mask, settings)

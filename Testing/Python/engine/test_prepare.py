@@ -107,10 +107,20 @@ def test_a_mask_limits_the_comparison_and_may_lie_on_another_grid():
     assert prepared.fixed_mask[0, 0, 12:].max() == 0
 
 
-def test_an_empty_mask_is_refused():
-    empty = Image(np.zeros((1, SIZE, SIZE, SIZE), np.uint8), grid(), name="mask")
-    with pytest.raises(InputError, match="leaves no voxel"):
-        prepare(mr(), mr(), Prepare(), fixed_mask=empty)
+@pytest.mark.parametrize("count", [0, 1, 199])
+def test_a_mask_of_next_to_nothing_is_refused_with_its_size(count):
+    with pytest.raises(InputError, match=f"mask of 'mr.nii.gz' leaves {count} voxels.*fewer than 200.*larger"):
+        prepare(mr(), mr(), Prepare(), moving_mask=mask_of(count))
+
+
+def test_a_small_mask_is_used():
+    assert float(prepare(mr(), mr(), Prepare(), fixed_mask=mask_of(200)).fixed_mask.sum()) == 200
+
+
+def mask_of(count: int) -> Image:
+    values = np.zeros(SIZE**3, np.uint8)
+    values[5000 : 5000 + count] = 1
+    return Image(values.reshape(1, SIZE, SIZE, SIZE), grid(), name="mask")
 
 
 def test_the_working_grid_is_the_image_s_own_where_that_serves():
