@@ -27,10 +27,11 @@ Progress = Callable[[float], None]
 
 _TILT_DEGREES = 30.0
 _MOST_VOXELS = 150_000  # more add time, not accuracy, to twelve numbers
+_FEWEST_ALONG = 5  # voxels along the longest axis of the smaller field of view
 _LEAST_OVERLAP = 0.5  # of what the smaller field of view could share; below it a start is pushed back
 _FITS = 0.3  # 1 - LNCC after the coarse search; heads and chests reach 0.17 to 0.26 upright, 0.36 to 0.7 turned wrongly
 _CLEARLY_BETTER = 0.8  # of the loss; so much less makes another orientation believed against the headers
-_STEPS_BEGUN, _TURNS_FOLLOWED = 8, 3
+_STEPS_BEGUN, _TURNS_FOLLOWED, _TURN_VOXELS = 8, 4, 10_000
 _NOTED_TURN_DEGREES = 60.0
 _LARGEST_STRETCH = 2.0  # along any direction; people and organs do not differ by more
 
@@ -62,7 +63,7 @@ def align(
 
 
 def _align(prepared: Prepared, settings: Align, kind: str, start: Affine | None, progress: Progress) -> Affine:
-    levels = [settings.coarse_mm, (settings.coarse_mm * settings.fine_mm) ** 0.5, settings.fine_mm]
+    levels = _voxel_sizes(prepared, settings)
     coarse = _Pair.of(prepared, levels[0])
     guesses = _starts(coarse, start)
     losses = [coarse.loss_of(guess) for guess in guesses]
@@ -74,7 +75,10 @@ def _align(prepared: Prepared, settings: Align, kind: str, start: Affine | None,
         progress(0.3 * index / len(best))
         found.append(_optimise(coarse, guess, "rigid", 40))
     finer = _Pair.of(prepared, levels[1], local=True)  # shows what tells a body from its mirror image
-    rough = _turned_if_better(coarse, finer, min(found, key=finer.loss_of), progress)
+    rough = min(found, key=finer.loss_of)
+    if finer.loss_of(rough) > _FITS:
+        progress(0.3)
+        rough = _turned_if_better(prepared, levels[0], finer, rough)
     pairs = [coarse, finer, _Pair.of(prepared, levels[2], local=True)]
     pose = _follow(pairs, rough, kind, progress)
     names = " and ".join(prepared.names)
@@ -89,6 +93,13 @@ def _align(prepared: Prepared, settings: Align, kind: str, start: Affine | None,
     return pose.affine(coarse)
 
 
+def _voxel_sizes(prepared: Prepared, settings: Align) -> list[float]:
+    """Coarse to fine, mm; finer where a small field of view would be left with hardly a voxel."""
+    longest = min(max(np.array(g.shape) * g.spacing) for g in (prepared.fixed_grid, prepared.moving_grid))
+    wanted = (settings.coarse_mm, (settings.coarse_mm * settings.fine_mm) ** 0.5, settings.fine_mm)
+    return [min(size, float(longest) / _FEWEST_ALONG) for size in wanted]
+
+
 def _follow(pairs: list[_Pair], pose: _Pose, kind: str, progress: Progress) -> _Pose:
     """The pose adjusted on ever finer voxels."""
     for index, pair in enumerate(pairs):
@@ -97,25 +108,24 @@ def _follow(pairs: list[_Pair], pose: _Pose, kind: str, progress: Progress) -> _
     return pose
 
 
-def _turned_if_better(coarse: _Pair, finer: _Pair, pose: _Pose, progress: Progress) -> _Pose:
-    """The pose, unless it fits badly and another of the 24 ways to turn a box leads to one that fits clearly better.
+def _turned_if_better(prepared: Prepared, size: float, finer: _Pair, pose: _Pose) -> _Pose:
+    """The pose, unless another of the 24 ways to turn a box leads to one that fits clearly better.
 
-    Every way is followed for a few steps, the best few to the end. A pose that fits costs nothing here.
+    Every way is followed for a few steps on voxels of `size` mm or, of a large field of view, coarser; the best to the
+    end.
     """
-    reached = finer.loss_of(pose)
-    if reached < _FITS:
-        return pose
-    progress(0.3)
+    size = max(size, (prepared.fixed_grid.voxels * prepared.fixed_grid.voxel_volume / _TURN_VOXELS) ** (1 / 3))
+    coarse, detail = _Pair.of(prepared, size), _Pair.of(prepared, size, local=True)
     middle = coarse.points.double().numpy().mean(0)
     shift = coarse.moving_grid.center - coarse.moving_center
     begun = []
     for turn in Rotation.create_group("O").as_matrix():
         starts = [_Pose(turn, np.zeros(3)), _Pose(turn, shift - turn @ middle)]
         begun.append(_optimise(coarse, min(starts, key=coarse.loss_of), "rigid", _STEPS_BEGUN))
-    begun.sort(key=finer.loss_of)
+    begun.sort(key=detail.loss_of)
     ended = [_optimise(coarse, turned, "rigid", 40) for turned in begun[:_TURNS_FOLLOWED]]
     best = min(ended, key=finer.loss_of)
-    return best if finer.loss_of(best) < _CLEARLY_BETTER * reached else pose
+    return best if finer.loss_of(best) < _CLEARLY_BETTER * finer.loss_of(pose) else pose
 
 
 def _turn_degrees(linear: NDArray[np.float64]) -> float:

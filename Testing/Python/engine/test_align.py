@@ -1,10 +1,14 @@
 """Affine alignment: finds a known map from far off, refuses what cannot be aligned."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from RegistrationNetLib.core.errors import GeometryError
+from RegistrationNetLib.core.grid import Grid
+from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.engine.align import align
 from RegistrationNetLib.engine.prepare import prepare
@@ -58,6 +62,55 @@ def test_images_a_metre_apart_are_refused_with_the_gap():
         align(prepare(fixed, moving, Prepare()), Align(), "affine")
 
 
+@pytest.mark.parametrize("degrees", [(90, 0, 0), (0, 0, 90), (180, 0, 0), (0, 180, 0), (0, 0, 180)])
+def test_headers_that_are_turned_by_quarters_are_seen_through_and_said(coarse_phantom, degrees):
+    pair = coarse_phantom
+    turn = _about(pair.moving.grid.center, degrees)
+    turned = replace(pair.moving, grid=replace(pair.moving.grid, voxel_to_world=turn @ pair.moving.grid.voxel_to_world))
+    prepared = prepare(pair.fixed, turned, Prepare())
+    result = align(prepared, Align(), "affine")
+    error = np.linalg.norm(result(pair.fixed_landmarks) - Affine(turn)(pair.moving_landmarks), axis=1)
+    assert np.median(error) < 4.5  # one voxel
+    (note,) = (note for note in prepared.notes if "The headers say otherwise" in note)
+    assert abs(int(note.split(" degrees")[0].split()[-1]) - max(degrees)) < 20
+
+
+def test_headers_that_are_right_are_not_doubted(coarse_phantom):
+    prepared = prepare(coarse_phantom.fixed, coarse_phantom.moving, Prepare())
+    align(prepared, Align(), "affine")
+    assert not any("headers" in note for note in prepared.notes)
+
+
+def test_where_an_affine_runs_away_the_images_are_aligned_rigidly_and_it_is_said():
+    where = Grid.of((6, 6, 6), (3.0, 3.0, 3.0), np.eye(3), (0, 0, 0))
+    fell_back = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        pair = [Image(rng.random((1, 6, 6, 6), np.float32), where, name=name) for name in ("one", "other")]
+        prepared = prepare(*pair, Prepare())
+        linear = align(prepared, Align(), "affine").matrix[:3, :3]
+        stretch = np.linalg.svd(linear, compute_uv=False)
+        assert 0.5 <= stretch.min() <= stretch.max() <= 2
+        fell_back.append(any("'one' and 'other' was found; they were aligned rigidly" in n for n in prepared.notes))
+        assert fell_back[-1] == np.allclose(linear.T @ linear, np.eye(3), atol=1e-6)
+    assert any(fell_back)
+
+
+def test_a_scale_beyond_bodies_is_refused_where_a_rigid_map_would_keep_it():
+    scale = Affine(np.diag([3.0, 3.0, 3.0, 1.0]))
+    moving = image(grid(spacing=9, half=180), Mapping((scale.inverse(),)))
+    with pytest.raises(GeometryError, match=r"need scaling by [23]\.\d+ to 3\.\d+"):
+        align(prepare(image(grid()), moving, Prepare()), Align(), "affine", scale)
+
+
+@pytest.mark.parametrize("shape", [(2, 20, 20), (20, 3, 20), (4, 4, 4), (2, 2, 2)])
+def test_a_few_slices_are_aligned(shape):
+    where = Grid.of(shape, (3.0, 3.0, 3.0), np.eye(3), (0, 0, 0))
+    same = Image(np.random.default_rng(0).random((1, *shape), np.float32), where, name="few")
+    result = align(prepare(same, same, Prepare()), Align(), "affine")
+    np.testing.assert_allclose(result(where.corners()), where.corners(), atol=1.0)
+
+
 def test_progress_only_grows_and_can_stop_the_search():
     fixed = image(grid(spacing=6))
     prepared = prepare(fixed, fixed, Prepare())
@@ -71,6 +124,13 @@ def test_progress_only_grows_and_can_stop_the_search():
 
     with pytest.raises(InterruptedError):
         align(prepared, Align(), "rigid", progress=stop)
+
+
+def _about(center: np.ndarray, degrees: tuple[float, float, float]) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
+    matrix[:3, 3] = center - matrix[:3, :3] @ center
+    return matrix
 
 
 def _shift(z: float) -> np.ndarray:
