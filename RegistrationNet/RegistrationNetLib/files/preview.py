@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -16,21 +14,21 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from RegistrationNetLib.core.errors import InputError
 from RegistrationNetLib.core.grid import Points
 from RegistrationNetLib.core.image import Image
-from RegistrationNetLib.core.mapping import Mapping
-from RegistrationNetLib.files.geometry import image_to_sitk
-from RegistrationNetLib.files.planes import Plane, planes, sampled
+from RegistrationNetLib.files.colours import COLOURS, FOLDED, STOPS, jacobian_colours
+from RegistrationNetLib.files.planes import Plane
+from RegistrationNetLib.files.slices import Registered, Slice, difference, slices_of
 
 _INK, _FAINT, _PAPER = "#1d2430", "#6b7480", "#ffffff"
 _NO_DATA = (0.42, 0.44, 0.47)
-_FOLDED = (1.0, 0.0, 1.0)
 _LINES = "#ffd24a"
 _VERDICTS = {"good": "#2e9e5b", "check": "#e0a100", "poor": "#d1382c"}
 _DIFFERENCE = LinearSegmentedColormap.from_list("difference", ["#7fd6ff", "#1b6fb5", "#000000", "#c4571b", "#ffc38a"])
-_VOLUME = LinearSegmentedColormap.from_list("volume", ["#08307a", "#3f8ef0", "#ffffff", "#f0553a", "#8c0512"])
+_VOLUME = LinearSegmentedColormap.from_list("volume", COLOURS).with_extremes(under=FOLDED)
 _EDGES = (
     (0.02, 0.5, "left", "center"),
     (0.98, 0.5, "right", "center"),
@@ -38,44 +36,21 @@ _EDGES = (
     (0.5, 0.02, "center", "bottom"),
 )
 _COLUMN_INCHES = 2.5
+_DPI = 110
+_FADING_MM = 3.0
+"""Beyond the body's border the colours of the volume change fade away over this length."""
+
 _NICE_MM = (1, 2, 2.5, 5, 10, 20, 25, 50)
-
-
-class Registered(Protocol):
-    """What is shown of a registration; see `engine.result.Registration`."""
-
-    @property
-    def mapping(self) -> Mapping: ...
-    @property
-    def warped(self) -> Image: ...
-    @property
-    def jacobian(self) -> Image: ...
-    @property
-    def report(self) -> dict[str, Any]: ...
-
-
-@dataclass(frozen=True, eq=False)
-class Slice:
-    """Everything that is drawn of one plane; brightness 0..1, arrays (rows, columns)."""
-
-    plane: Plane
-    fixed: NDArray[np.float64]
-    before: NDArray[np.float64]
-    after: NDArray[np.float64]
-    before_known: NDArray[np.bool_]
-    after_known: NDArray[np.bool_]
-    deformed: Points
-    determinant: NDArray[np.float64]
 
 
 def write_preview(registration: Registered, fixed: Image, moving: Image, path: str | Path) -> None:
     """Three planes through the middle of the fixed image's body, eight pictures of each. Raises InputError."""
-    slices = _slices(registration, fixed, moving)
-    grid_mm = _nice(max(s.plane.size_mm[1] for s in slices) / 24)
-    figure, rows = _page(slices)
+    shown = slices_of(registration, fixed, moving)
+    grid_mm = _nice(max(s.plane.size_mm[1] for s in shown) / 24)
+    figure, rows = _page(shown)
     _headline(figure, registration.report, fixed.name, moving.name)
-    strongest = max(0.2, float(np.percentile(np.abs(np.concatenate([_difference(s)[0].ravel() for s in slices])), 99)))
-    for axes, cut in zip(rows, slices, strict=True):
+    strongest = max(0.2, float(np.percentile(np.abs(np.concatenate([difference(s)[0].ravel() for s in shown])), 99)))
+    for axes, cut in zip(rows, shown, strict=True):
         _draw(axes, cut, strongest, grid_mm)
         _name_row(figure, axes[0], cut.plane)
     for ax, (title, subtitle) in zip(rows[0], _titles(grid_mm), strict=True):
@@ -83,58 +58,9 @@ def write_preview(registration: Registered, fixed: Image, moving: Image, path: s
         ax.annotate(subtitle, (0.5, 1), (0, 7), "axes fraction", "offset points", ha="center", size=8, color=_FAINT)
     _legends(figure, rows[-1], strongest, registration)
     try:
-        figure.savefig(path, dpi=110, facecolor=_PAPER)
+        figure.savefig(path, facecolor=_PAPER)
     except OSError as error:
         raise InputError(f"'{path}' cannot be written ({error.strerror}); check the folder.") from error
-
-
-def _slices(registration: Registered, fixed: Image, moving: Image) -> list[Slice]:
-    mapping = registration.mapping
-    deformable = mapping.then(Mapping((mapping.affine.inverse(),)))
-    dark, bright = _window(fixed)
-    moving_dark, moving_bright = _window(moving)
-    found = []
-    for plane in planes(fixed.grid, _middle(fixed)):
-        before, before_known = sampled(moving, plane.points)
-        after_known = moving.grid.contains(mapping(plane.points))
-        found.append(
-            Slice(
-                plane,
-                _brightness(plane.of(fixed.scalar), dark, bright),
-                _brightness(before, moving_dark, moving_bright),
-                _brightness(plane.of(registration.warped.scalar), moving_dark, moving_bright),
-                before_known,
-                after_known,
-                deformable(plane.points),
-                np.asarray(plane.of(registration.jacobian.scalar), np.float64),
-            )
-        )
-    return found
-
-
-def _middle(image: Image) -> Points:
-    """World position of the middle of what is brighter than Otsu's threshold."""
-    body = sitk.GetArrayViewFromImage(sitk.OtsuThreshold(image_to_sitk(image), 0, 1)) > 0
-    shares = [body.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
-    return image.grid.to_world([np.average(np.arange(len(s)), weights=s) if s.any() else len(s) / 2 for s in shares])
-
-
-def _window(image: Image) -> tuple[float, float]:
-    """What is shown black and white: nearly the whole range of what is not background."""
-    values = image.scalar[image.scalar != image.background]
-    dark, bright = np.percentile(values, [0.5, 99.5]) if values.size else (0.0, 1.0)
-    if dark - image.background < 0.5 * (bright - dark):
-        dark = image.background  # else padding far below the darkest tissue would wash the picture out
-    return float(dark), max(float(bright), float(dark) + 1e-6)
-
-
-def _brightness(values: NDArray[Any], dark: float, bright: float) -> NDArray[np.float64]:
-    return np.clip((np.asarray(values, np.float64) - dark) / (bright - dark), 0, 1)
-
-
-def _difference(cut: Slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fixed minus moving, before and after, 0 where the moving image has no data."""
-    return (cut.fixed - cut.before) * cut.before_known, (cut.fixed - cut.after) * cut.after_known
 
 
 def _page(slices: list[Slice]) -> tuple[Figure, list[list[Axes]]]:
@@ -144,7 +70,7 @@ def _page(slices: list[Slice]) -> tuple[Figure, list[list[Axes]]]:
     heights = [s.plane.size_mm[0] / widest * _COLUMN_INCHES for s in slices]
     width = left + columns * (_COLUMN_INCHES + gap) + right
     height = top + sum(heights) + gap * 2 + bottom
-    figure = Figure(figsize=(width, height), facecolor=_PAPER)
+    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor=_PAPER)
     FigureCanvasAgg(figure)
     rows, y = [], height - top
     for row_height in heights:
@@ -185,13 +111,13 @@ def _titles(grid_mm: float) -> list[tuple[str, str]]:
         ("Difference, after", "same colour scale"),
         ("Checkerboard, after", "fixed and warped in turn"),
         ("Deformation", f"straight {grid_mm:g} mm grid of the moving image"),
-        ("Local volume change", "Jacobian determinant"),
+        ("Local volume change", "Jacobian determinant, inside the body"),
     ]
 
 
 def _draw(axes: list[Axes], cut: Slice, strongest: float, grid_mm: float) -> None:
     """One row of the page."""
-    before, after = _difference(cut)
+    before, after = difference(cut)
     board = _checkerboard(cut)
     _picture(axes[0], cut.plane, _grey(cut.fixed))
     _picture(axes[1], cut.plane, _grey(cut.before, cut.before_known))
@@ -239,11 +165,13 @@ def _coloured(values: NDArray[np.float64], strongest: float, known: NDArray[np.b
 
 
 def _volume_change(cut: Slice) -> NDArray[np.float64]:
-    """Colours over the fixed image, the stronger the change the denser; folded pixels in the warning colour."""
-    change = np.log2(np.clip(cut.determinant, 2**-1.0, 2**1.0))
-    density = np.clip(0.1 + np.abs(change) * 1.3, 0, 0.85)[..., None]
-    colours = (1 - density) * _grey(cut.fixed) + density * _VOLUME(Normalize(-1, 1)(change))[..., :3]
-    return np.where((cut.determinant <= 0)[..., None], _FOLDED, colours)
+    """Colours over the fixed image, the stronger the change the denser, in the body only, as elsewhere it means
+    nothing; folded pixels in the warning colour wherever they are.
+    """
+    beyond_mm = ndimage.distance_transform_edt(~cut.body, sampling=cut.plane.pixel_mm)
+    density = np.clip(0.1 + np.abs(cut.determinant - 1) * 1.3, 0, 0.85) * np.clip(1 - beyond_mm / _FADING_MM, 0, 1)
+    density = np.where(cut.determinant <= 0, 1, density)[..., None]
+    return (1 - density) * _grey(cut.fixed) + density * jacobian_colours(cut.determinant)
 
 
 def _checkerboard(cut: Slice) -> NDArray[np.bool_]:
@@ -280,14 +208,15 @@ def _legends(figure: Figure, last_row: list[Axes], strongest: float, registratio
     _tidy(bar, "each image scaled to its own brightness range; images of different contrast differ even when aligned")
     start, end = last_row[6].get_position().x0, last_row[7].get_position().x1
     bar = figure.add_axes((start + 0.4 / width, 0.66 / height, end - start - 0.8 / width, 0.12 / height))
-    figure.colorbar(ScalarMappable(Normalize(-1, 1), _VOLUME), cax=bar, orientation="horizontal", extend="both")
-    bar.set_xticks(np.log2([0.5, 0.7, 1, 1.4, 2]), ["0.5", "0.7", "1", "1.4", "2"])
-    scale = float(np.linalg.det(registration.mapping.affine.matrix[:3, :3]))
-    _tidy(bar, f"> 1: tissue is larger in the moving image; the affine part (x {scale:.2f}) comes on top")
+    scale = ScalarMappable(Normalize(STOPS[0], STOPS[-1]), _VOLUME)
+    figure.colorbar(scale, cax=bar, orientation="horizontal", extend="both")
+    bar.set_xticks(STOPS, [f"{stop:g}" for stop in STOPS])
+    affine = float(np.linalg.det(registration.mapping.affine.matrix[:3, :3]))
+    _tidy(bar, f"> 1: tissue is larger in the moving image; the affine part (x {affine:.2f}) comes on top")
     folded = int(np.count_nonzero(registration.jacobian.data <= 0))
     words = f"folded: impossible anatomy ({f'{folded:,} voxels in all' if folded else 'none here'})"
     figure.legend(
-        handles=[Patch(color=_FOLDED, label=words), Patch(color=_NO_DATA, label="outside the moving image")],
+        handles=[Patch(color=FOLDED, label=words), Patch(color=_NO_DATA, label="outside the moving image")],
         loc="lower left", bbox_to_anchor=(0.5 / width, 0.3 / height), frameon=False,
         fontsize=8.5, labelcolor=_INK,
     )  # fmt: skip

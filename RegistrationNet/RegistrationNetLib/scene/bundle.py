@@ -18,8 +18,9 @@ from RegistrationNetLib.core.errors import RegistrationError
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.engine.result import Registration
+from RegistrationNetLib.files.colours import jacobian_colours
 from RegistrationNetLib.files.transforms import write_transform
-from RegistrationNetLib.scene import heatmap, views, volumes
+from RegistrationNetLib.scene import views, volumes
 from RegistrationNetLib.scene.results import SceneResult, place
 from RegistrationNetLib.scene.runtime import Runtime, silence, vtk
 
@@ -130,7 +131,7 @@ def _thumbnail(fixed: Image, jacobian: Image) -> Any:
     grey = _middle_slice(fixed.scalar, up, down, left)
     low, high = np.percentile(grey, (1, 99))
     shown = np.clip((grey - low) / max(high - low, 1e-9), 0, 1)[..., None]
-    over = heatmap.colour_of(_middle_slice(jacobian.scalar, up, down, left))
+    over = jacobian_colours(_middle_slice(jacobian.scalar, up, down, left))
     picture = (1 - views.HEATMAP_OPACITY) * shown + views.HEATMAP_OPACITY * over
     picture = picture[:: -1 if grid.directions[1, down] < 0 else 1, :: -1 if grid.directions[0, left] < 0 else 1]
     return _to_vtk_picture(_in_true_aspect(picture, grid.spacing[down], grid.spacing[left]))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from matplotlib.colors import Normalize
 from matplotlib.image import imread
 
 from Python.files.strategies import grids, smooth_displacement
@@ -15,8 +16,10 @@ from RegistrationNetLib.core.errors import InputError
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
+from RegistrationNetLib.files.colours import FOLDED, jacobian_colours
 from RegistrationNetLib.files.planes import planes, sampled
-from RegistrationNetLib.files.preview import write_preview
+from RegistrationNetLib.files.preview import _VOLUME, write_preview
+from RegistrationNetLib.files.slices import _body
 
 GRID = Grid.of((14, 18, 16), (3, 1, 1.5), np.eye(3)[:, [2, 1, 0]], (-10, -20, 30))
 
@@ -74,10 +77,14 @@ def blob(grid: Grid, name: str) -> Image:
     return Image((200 * np.exp(-((distance / 8) ** 2)))[None].astype(np.int16), grid, name=name)
 
 
-def preview(path, determinant=1.0, checks=()):
-    """A result whose Jacobian is `determinant` in the middle voxels."""
+MIDDLE = np.s_[5:9, 6:12, 5:11]
+AIR = np.s_[:2]
+
+
+def preview(path, determinant=1.0, checks=(), where=MIDDLE):
+    """A result whose Jacobian is `determinant` in some voxels, 1 elsewhere."""
     jacobian = np.ones((1, *GRID.shape), np.float32)
-    jacobian[0, 5:9, 6:12, 5:11] = determinant
+    jacobian[0][where] = determinant
     mapping = Mapping((smooth_displacement(GRID, np.zeros(3), np.full(3, 2.0)), Affine(np.eye(4))))
     result = Result(mapping, blob(GRID, "warped"), Image(jacobian, GRID, 1.0), {"checks": list(checks)})
     write_preview(result, blob(GRID, "fixed.nii.gz"), blob(GRID.padded((0, 0, 0), (-3, 0, 0)), "moving.nii.gz"), path)
@@ -92,8 +99,9 @@ def test_folded_voxels_stand_out_in_the_warning_colour(tmp_path):
     magenta = (1.0, 0.0, 1.0)
     calm = count(preview(tmp_path / "calm.png"), magenta)
     folded = count(preview(tmp_path / "folded.png", determinant=-0.5), magenta)
-    assert 0 < calm < 2000  # the legend's patch
+    assert 0 < calm < 2000  # the legend's patches
     assert folded > calm + 1000
+    assert count(preview(tmp_path / "air.png", determinant=-0.5, where=AIR), magenta) > calm + 1000
 
 
 def test_growth_is_red_and_shrinkage_blue(tmp_path):
@@ -104,6 +112,37 @@ def test_growth_is_red_and_shrinkage_blue(tmp_path):
 
     assert redness(grown) > redness(calm) + 1000
     assert redness(shrunk) < redness(calm) - 1000
+
+
+def test_what_the_mapping_does_in_the_air_is_not_shown(tmp_path):
+    calm = preview(tmp_path / "calm.png")
+    np.testing.assert_array_equal(preview(tmp_path / "air.png", determinant=1.8, where=AIR), calm)
+    assert np.abs(preview(tmp_path / "body.png", determinant=1.8) - calm).max() > 0.3
+
+
+def test_the_body_includes_the_air_it_encloses_and_no_specks_of_noise():
+    brightness = np.zeros((150, 40, 30))
+    brightness[30:120, 8:32, 5:25] = 0.7
+    brightness[40:, 12:20, 10:20] = 0.05  # a lung, open where the scan ends
+    brightness[:30][np.random.default_rng(0).uniform(size=(30, 40, 30)) > 0.98] = 0.6
+    expected = np.zeros(brightness.shape, bool)
+    expected[30:120, 8:32, 5:25] = True
+    assert (_body(brightness) != expected).mean() < 0.01
+
+
+def test_the_legend_has_the_colours_of_the_picture():
+    values = np.linspace(0.01, 1.99, 50)
+    legend = _VOLUME(Normalize(0, 2)(values))[:, :3]
+    np.testing.assert_allclose(legend, jacobian_colours(values), atol=0.01)
+
+
+def test_white_is_no_change_blue_shrinkage_red_growth_and_only_folding_magenta():
+    assert jacobian_colours(np.array([1.0])).tolist() == [[1, 1, 1]]
+    shrunk, grown = (jacobian_colours(np.array(values)) for values in ([0.75, 0.5, 0.25], [1.25, 1.5, 1.75]))
+    assert (shrunk[:, 2] > shrunk[:, 0]).all()
+    assert (grown[:, 0] > grown[:, 2]).all()
+    assert (jacobian_colours(np.array([-3, -1e-6, 0])) == FOLDED).all()
+    np.testing.assert_array_equal(jacobian_colours(np.array([2.0, 9.0]))[0], jacobian_colours(np.array([9.0]))[0])
 
 
 def test_many_figures_are_wrapped_not_cut_off(tmp_path):

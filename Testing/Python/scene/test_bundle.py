@@ -15,6 +15,7 @@ pytest.importorskip("slicer", reason="slicer-core is not installed here.")
 from RegistrationNetLib.core.errors import RegistrationError
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.core.resample import warp
+from RegistrationNetLib.files.colours import jacobian_colours
 from RegistrationNetLib.scene import heatmap, transforms, views, volumes, write_scene
 from RegistrationNetLib.scene.runtime import Runtime, slicer
 from Testing.Python.scene.cases import FIXED_GRID, MOVING_GRID, image_on, known_mapping, known_registration
@@ -111,7 +112,7 @@ def test_legend_colours_and_window_survive(opened: Any) -> None:
     display = jacobian.GetDisplayNode()
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0, 2)
     table, colour = display.GetColorNode(), [0.0] * 4
-    for entry, expected in enumerate(heatmap.colours()):
+    for entry, expected in enumerate(jacobian_colours(np.linspace(0, 2, 256))):
         table.GetColor(entry, colour)
         np.testing.assert_allclose(colour[:3], expected, atol=1 / 250)
 

@@ -1,0 +1,23 @@
+"""The colours of a Jacobian determinant, one scale for pictures and scenes: blue below 1, white at 1, red above."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+STOPS = (0.0, 0.5, 1.0, 1.5, 2.0)
+"""The scale is linear between these, symmetric about 1; its lower end is where folding begins."""
+
+COLOURS = ((0.02, 0.15, 0.55), (0.20, 0.50, 0.95), (1.0, 1.0, 1.0), (0.95, 0.30, 0.20), (0.55, 0.02, 0.05))
+"""Red, green, blue 0..1 at each stop."""
+
+FOLDED = (1.0, 0.0, 1.0)
+"""Where the mapping folds, which no scale leads up to."""
+
+
+def jacobian_colours(determinant: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """(...,) determinants -> (..., 3) red, green, blue 0..1; beyond the scale as at its ends, FOLDED at 0 and below."""
+    scale = np.stack([np.interp(determinant, STOPS, channel) for channel in zip(*COLOURS, strict=True)], axis=-1)
+    return np.where(np.asarray(determinant)[..., None] <= 0, FOLDED, scale)
