@@ -11,8 +11,11 @@ from RegistrationNetLib.core.errors import Cancelled, InputError, RegistrationEr
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
+from RegistrationNetLib.core.resample import warp
 from RegistrationNetLib.engine.settings import Settings
-from RegistrationNetLib.scene import SceneResult, heatmap, register_nodes, results, transforms, volumes
+from RegistrationNetLib.files.colours import jacobian_colours
+from RegistrationNetLib.phantom import phantom_pair
+from RegistrationNetLib.scene import SceneResult, register_nodes, results, transforms, volumes
 from RegistrationNetLib.scene.runtime import slicer, vtk
 from Testing.Python.scene.cases import (
     FIXED_GRID,
@@ -194,7 +197,7 @@ def test_slicer_shows_folded_voxels_in_the_warning_colour_and_one_in_white(pair:
     smaller, larger = shown_colour(jacobian, 0.6), shown_colour(jacobian, 1.4)
     assert smaller[2] > smaller[0] + 50
     assert larger[0] > larger[2] + 50
-    assert np.abs(heatmap.colour_of(np.array(0.6)) * 255 - smaller).max() < 3
+    assert np.abs(jacobian_colours(np.array(0.6)) * 255 - smaller).max() < 3
 
 
 def test_the_table_says_the_quality_in_words(pair: Add) -> None:
@@ -389,6 +392,37 @@ def test_the_real_worker_brings_a_moved_volume_back(scene: Any, add_volume: Add,
     assert stages[0] == "prepare"
     assert stages[-1] == "judge"
     assert result.table.GetNumberOfRows() >= 3
+
+
+def test_the_real_worker_follows_a_deformation_and_everything_lies_in_the_world(add_volume: Add) -> None:
+    """A deformable registration of two coarse heads whose landmarks are known."""
+    heads = phantom_pair(voxel_mm=4.5)
+    fixed, moving = add_volume(heads.fixed), add_volume(heads.moving)
+    result = register_nodes(fixed, moving, preset="fast")
+
+    def error(transform: Any) -> float:
+        found = transforms.move(transform.GetTransformFromParent(), heads.fixed_landmarks)
+        return float(np.linalg.norm(found - heads.moving_landmarks, axis=1).mean())
+
+    before = float(np.linalg.norm(heads.fixed_landmarks - heads.moving_landmarks, axis=1).mean())
+    assert before > 10
+    assert error(result.transform) < error(result.affine) < before
+    assert error(result.transform) < 2.5
+    assert moving.GetParentTransformNode() is result.transform is result.moving_parent
+    for node in (result.transform, result.warped, result.jacobian):
+        assert node.GetParentTransformNode() is None
+    fixed_image, warped = heads.fixed.scalar, volumes.image_of(result.warped)
+    unmoved = warp(heads.moving, Mapping(), heads.fixed.grid).scalar
+    assert warped.grid.isclose(heads.fixed.grid)
+    assert np.corrcoef(fixed_image.ravel(), warped.scalar.ravel())[0, 1] > 0.85
+    assert np.corrcoef(fixed_image.ravel(), unmoved.ravel())[0, 1] < 0.7
+    jacobian = volumes.image_of(result.jacobian)
+    assert jacobian.grid.isclose(heads.fixed.grid)
+    assert 0 < jacobian.data.min() < 0.95
+    assert jacobian.data.max() > 1.05
+    figures = [result.table.GetCellText(row, 0) for row in range(result.table.GetNumberOfRows())]
+    assert figures == [check["name"] for check in result.report["checks"]]
+    assert len(figures) >= 3
 
 
 def test_cancelling_the_real_worker_leaves_the_scene_alone(scene: Any, pair: Add) -> None:
