@@ -124,8 +124,12 @@ def _register(
     kind = "rigid" if settings.transform == "rigid" else "affine"
     with devices.flushed_denormals():
         affine = align(prepared, settings.align, kind, start, advance)
-    aligned = Mapping((affine,))
-    run.leave(alike(aligned))
+    aligned, reached = Mapping((affine,)), alike(Mapping((affine,)))
+    if reached < before:
+        affine = header.affine
+        aligned, reached = Mapping((affine,)), before
+        prepared.notes.append("The images fit best as they were given, so the affine alignment was left out.")
+    run.leave(reached)
 
     found, model = aligned, {"name": settings.model, "used": False, "note": "A linear transform needs no network."}
     if settings.transform == "deformable":

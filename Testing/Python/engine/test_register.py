@@ -87,6 +87,21 @@ def test_storage_order_and_direction_of_the_inputs_change_nothing_in_the_world(c
     assert np.median(apart) < 0.1 * coarse_phantom.fixed.grid.spacing.min()
 
 
+def test_a_part_of_an_image_stays_where_its_header_says(fine_phantom):
+    """Ten voxels a side show too little for an alignment; what the headers say is kept where it fits better."""
+    whole = fine_phantom.fixed
+    middle = np.array(whole.grid.shape) // 2
+    box = tuple(slice(m - 5, m + 5) for m in middle)
+    part = Image(
+        whole.data[(slice(None), *box)],
+        whole.grid.padded(5 - middle, middle + 5 - np.array(whole.grid.shape)),
+        name="part",
+    )
+    result = register(part, whole, FAST)
+    points = part.grid.points()
+    assert np.linalg.norm(result.mapping(points) - points, axis=-1).max() < 0.5 * part.grid.spacing.min()
+
+
 def test_an_initial_affine_is_where_the_search_starts(coarse_phantom):
     """75 degrees are too far for a search without a hint, and nothing with one."""
     turn = np.eye(4)
