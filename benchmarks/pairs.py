@@ -161,7 +161,7 @@ def _lps(image: Path, points: Path) -> str:
 def _timed(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
     """Wall seconds and peak MiB of a process and its children."""
     started = time.perf_counter()
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
