@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from RegistrationNetLib.core.errors import InputError
+from RegistrationNetLib.core.grid import Grid
+from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.files.images import write_image
 from RegistrationNetLib.files.output import output_file, output_folder
 
 
@@ -77,4 +83,34 @@ def test_a_single_file_is_written_the_same_way(tmp_path):
         assert draft.name == "a.txt"
     assert (tmp_path / "new" / "a.txt").read_text() == "a"
     with pytest.raises(InputError, match="is a folder"), output_file(tmp_path / "new"):
+        pytest.fail("the work began")
+
+
+def test_messages_name_the_file_that_the_user_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image = Image(np.zeros((1, 4, 4, 4), np.uint8), Grid.of((4, 4, 4), (1, 1, 1), np.eye(3), (0, 0, 0)))
+    with pytest.raises(InputError) as alone, output_file("new/a.xyz") as draft:
+        write_image(image, draft)
+    with pytest.raises(InputError) as among, output_folder(tmp_path / "out") as folder:
+        write_image(image, folder / "a.xyz")
+    assert str(alone.value).startswith("'new/a.xyz' cannot be written")
+    assert str(among.value).startswith(f"'{tmp_path / 'out' / 'a.xyz'}' cannot be written")
+    assert not any(".unfinished" in str(caught.value) for caught in (alone, among))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("output", [output_file, output_folder])
+def test_an_empty_name_is_not_the_current_folder(output):
+    with pytest.raises(InputError, match="empty name"), output(""):
+        pytest.fail("the work began")
+
+
+def test_a_place_that_takes_no_folders_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError) as caught, output_folder(tmp_path / "file" / "a" / "b"):
+        pytest.fail("the work began")
+    assert f"no folder can be added to '{tmp_path / 'file'}' (Not a directory)" in str(caught.value)
+    if not Path("/proc/self").exists():
+        pytest.skip("This system has no /proc.")
+    with pytest.raises(InputError, match="no folder can be added to '/proc';"), output_folder("/proc/nowhere"):
         pytest.fail("the work began")
