@@ -20,6 +20,11 @@ from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.files.checks import damaged
 from RegistrationNetLib.files.geometry import image_from_sitk
 
+_CHOOSE = (
+    "choose one by its number with --fixed-series or --moving-series (register), --series or --reference-series "
+    "(apply), or series= (read_image)"
+)
+
 _SPLITTERS = {
     "0020|0100": "time point",
     "0018|0086": "echo",
@@ -164,12 +169,12 @@ def _chosen(stacks: list[Stack], series: int | str | None, folder: Path) -> Stac
     if series is None:
         if len(stacks) == 1:
             return stacks[0]
-        raise InputError(f"'{folder}' holds {len(stacks)} DICOM series; choose one by its number: {listing}.")
+        raise InputError(f"'{folder}' holds {len(stacks)} DICOM series; {_CHOOSE}: {listing}.")
     by_number = dict(enumerate(stacks, start=1))
     chosen = by_number.get(int(series)) if str(series).isdigit() else None
     chosen = chosen or next((stack for stack in stacks if stack.uid == str(series)), None)
     if chosen is None:
-        raise InputError(f"'{folder}' has no DICOM series {series}; choose one by its number: {listing}.")
+        raise InputError(f"'{folder}' has no DICOM series {series}; {_CHOOSE}: {listing}.")
     return chosen
 
 

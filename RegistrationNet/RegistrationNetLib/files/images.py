@@ -54,6 +54,11 @@ def read_volume(
     require_file(path)
     if path.is_dir():
         image = read_dicom_folder(path, series=series)
+    elif series is not None:
+        raise InputError(
+            f"'{path}' is a single file, so there is no series {series} to choose in it; leave the series out, or give "
+            "the DICOM folder."
+        )
     else:
         with quiet():
             image = _read_file(path)
