@@ -28,6 +28,8 @@ _FORMATS: dict[str, type[Document]] = {
     ".txt": ElastixPoints,
     ".pts": ElastixPoints,
 }
+SUFFIXES = tuple(_FORMATS)
+"""Endings of the files that are read and written here."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +82,7 @@ def _format(path: Path) -> type[Document]:
     for suffix, kind in _FORMATS.items():
         if path.name.lower().endswith(suffix):
             return kind
-    raise InputError(f"'{path}' is no point file known here; give .csv, .mrk.json, .fcsv, .txt or .pts.")
+    raise InputError(f"'{path}' is no point file known here; give {', '.join(SUFFIXES)}.")
 
 
 def _text(path: Path) -> str:
@@ -98,5 +100,7 @@ def _to_lps(numbers: Points, space: str, grid: Grid | None, path: Path) -> Point
     if space != "voxel":
         raise InputError(f"Points are in {', '.join(POINTS_IN)}, not in '{space}'; choose one of these for '{path}'.")
     if grid is None:
-        raise InputError(f"'{path}' holds voxel indices, so the image they belong to is needed; name it as well.")
+        raise InputError(
+            f"'{path}' holds voxel indices, so the image they were picked in is needed; name it with --reference."
+        )
     return grid.to_world(numbers[:, ::-1])

@@ -17,6 +17,7 @@ from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.files.checks import damaged, require_file, singular
 from RegistrationNetLib.files.geometry import to_itk
+from RegistrationNetLib.files.suffixes import SEGMENTATIONS, ends
 
 _LPS_SIGNS = {
     "left-posterior-superior": (1, 1, 1),
@@ -75,7 +76,9 @@ def read_segmentation(path: str | Path) -> Segmentation:
 
 
 def write_segmentation(segmentation: Segmentation, path: str | Path) -> None:
-    """As .seg.nrrd; what the header says about the old grid is brought up to date. Raises InputError."""
+    """As .seg.nrrd or .seg.nhdr; what the header says about the old grid is brought up to date. Raises InputError."""
+    if not ends(path, SEGMENTATIONS):
+        raise InputError(f"'{path}' is no name for a segmentation; name it {' or '.join(SEGMENTATIONS)}.")
     grid, layers = segmentation.layers.grid, segmentation.layers.data
     several = len(layers) > 1
     rows = grid.voxel_to_world[:3, 2::-1].T

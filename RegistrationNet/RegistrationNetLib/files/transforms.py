@@ -21,11 +21,11 @@ from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping, Step
 from RegistrationNetLib.files.bspline import sampled_bspline
 from RegistrationNetLib.files.checks import OnNote, log_note, quiet, require_file, told
 from RegistrationNetLib.files.geometry import grid_of, to_itk
+from RegistrationNetLib.files.suffixes import IMAGES, ends
 
 FIELD_STEP_MM = 2.0**-12
 """Displacements are stored in whole steps of this: 0.0001 mm of rounding halves the file."""
 
-_FIELD_IMAGES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _CHUNK = 1 << 18
 
 
@@ -87,7 +87,7 @@ def read_transform(path: str | Path, *, on_note: OnNote = log_note) -> Mapping:
     path = Path(path)
     require_file(path)
     try:
-        if path.name.lower().endswith(_FIELD_IMAGES):
+        if ends(path, IMAGES):
             return Mapping((_read_field_image(path),))
         return Mapping(tuple(_steps(_read_itk(path), path, on_note)))
     except GeometryError as error:

@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from RegistrationNetLib.core.errors import InputError
+from RegistrationNetLib.files.suffixes import SURFACES
 from RegistrationNetLib.scene.geometry import flip_points
 from RegistrationNetLib.scene.runtime import silence, vtk
 
 PointFunction = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """(N, 3) -> (N, 3), LPS mm; a `Mapping` is one."""
-
-SUFFIXES = (".stl", ".vtk", ".vtp", ".ply")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +44,8 @@ def carry_surface(path: str | Path, move: PointFunction, out: str | Path) -> Non
     Surfaces go from moving to fixed space through the inverse of a registration's mapping.
     """
     path, out = Path(path), Path(out)
-    if out.suffix.lower() not in SUFFIXES:
-        raise InputError(f"'{out}' is no surface file that can be written; name it {', '.join(SUFFIXES)}.")
+    if out.suffix.lower() not in SURFACES:
+        raise InputError(f"'{out}' is no surface file that can be written; name it {', '.join(SURFACES)}.")
     surface = read_surface(path)
     points = vtk_to_numpy(surface.mesh.GetPoints().GetData()).astype(np.float64)
     moved = flip_points(move(flip_points(points))) if surface.is_ras else move(points)
@@ -57,8 +56,8 @@ def read_surface(path: str | Path) -> Surface:
     """A surface file as it is, no sign changed. Raises InputError."""
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise InputError(f"'{path}' is no surface file that can be read; give {', '.join(SUFFIXES)}.")
+    if suffix not in SURFACES:
+        raise InputError(f"'{path}' is no surface file that can be read; give {', '.join(SURFACES)}.")
     if not path.is_file() or path.stat().st_size == 0:
         raise InputError(f"'{path}' does not exist or is empty; check the path.")
     reader = _READERS[suffix]()
