@@ -17,7 +17,17 @@ from RegistrationNetLib.networks import registry
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-PATH = click.Path(path_type=Path)
+
+class Named(click.Path):
+    """A path; the empty one, which would mean the current folder, is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty; name a file or folder.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = Named(path_type=Path)
 POINTS_IN = click.Choice(["lps", "ras", "voxel"])
 COMPUTED = 0.85
 """Share of the bar that is done when the results are computed and only writing is left."""
@@ -132,9 +142,9 @@ def register(output: Path, preset: str, inverse: bool, fixed: Path, moving: Path
 @click.option(
     "--reference",
     type=PATH,
-    help="Image whose grid an image, label map or segmentation is carried onto "
-    "(the fixed image, or with --inverse the moving one); for points in voxel: the image they were picked in. "
-    "Default: the warped image beside the transform.",
+    help="Image whose grid an image, label map or segmentation is carried onto: the fixed image, or with --inverse the "
+    "moving one. [default: the warped image beside the transform; none with --inverse] "
+    "For points in voxel, the one they were picked in: the moving image, or the fixed one with --inverse (no default).",
 )
 @click.option("--inverse", is_flag=True, help="Carry from fixed to moving space.")
 @click.option(
@@ -144,7 +154,15 @@ def register(output: Path, preset: str, inverse: bool, fixed: Path, moving: Path
     show_default=True,
     help="nearest keeps label values; auto recognises label maps.",
 )
-@click.option("--points-in", type=POINTS_IN, default="lps", show_default=True, help="Coordinates of CSV points.")
+@click.option(
+    "--points-in",
+    type=POINTS_IN,
+    default="lps",
+    show_default=True,
+    help="Coordinates of CSV points; voxel needs --reference. What is written is in mm, LPS unless ras.",
+)
+@click.option("--series", help="Which series of an INPUT that is a DICOM folder (number from the list, or UID).")
+@click.option("--reference-series", help="Which series of a --reference that is a DICOM folder.")
 def apply(transform: Path, source: Path, output: Path, **options: Any) -> None:
     """Carry INPUT from moving to fixed space: an image, label map, .seg.nrrd, points or a surface.
 
