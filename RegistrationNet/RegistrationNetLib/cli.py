@@ -152,7 +152,7 @@ def register(output: Path, preset: str, inverse: bool, fixed: Path, moving: Path
     type=click.Choice(["auto", "linear", "nearest"]),
     default="auto",
     show_default=True,
-    help="nearest keeps label values; auto recognises label maps.",
+    help="nearest keeps label values, linear is for grey values; auto tells them apart, or asks.",
 )
 @click.option(
     "--points-in",
