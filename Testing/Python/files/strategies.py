@@ -1,44 +1,15 @@
-"""Random grids, affines and smooth fields, the inputs of the geometry tests of this folder."""
+"""What the tests of files draw beside the shared geometry: smooth fields and where to look them up."""
 
 from __future__ import annotations
 
 import numpy as np
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from scipy.spatial.transform import Rotation
 
+from Python.strategies import affines, grids, number, numbers
 from RegistrationNetLib.core.grid import Grid
-from RegistrationNetLib.core.mapping import Affine, Displacement
+from RegistrationNetLib.core.mapping import Displacement
 
-
-def number(low: float, high: float) -> st.SearchStrategy[float]:
-    """Without subnormals, which compiled libraries may have switched off for the whole process."""
-    return st.floats(low, high, allow_subnormal=False)
-
-
-def numbers(low: float, high: float, count: int = 3) -> st.SearchStrategy[np.ndarray]:
-    return arrays(np.float64, count, elements=number(low, high))
-
-
-@st.composite
-def grids(draw: st.DrawFn, low: int = 2, high: int = 9) -> Grid:
-    """Oblique, anisotropic, flipped and permuted, of different sizes, up to 30 cm from the world's origin."""
-    shape = tuple(draw(st.lists(st.integers(low, high), min_size=3, max_size=3)))
-    rotation = Rotation.from_rotvec(draw(numbers(-1, 1))).as_matrix()
-    order = draw(st.permutations(range(3)))
-    signs = draw(st.lists(st.sampled_from([-1.0, 1.0]), min_size=3, max_size=3))
-    directions = rotation[:, list(order)] * np.array(signs)
-    return Grid.of(shape, draw(numbers(0.5, 4)), directions, draw(numbers(-300, 300)))
-
-
-@st.composite
-def affines(draw: st.DrawFn) -> Affine:
-    """Rotation, scaling, shear and up to 60 mm of shift."""
-    matrix = np.eye(4)
-    stretch = np.eye(3) + draw(numbers(-0.15, 0.15, 9)).reshape(3, 3)
-    matrix[:3, :3] = Rotation.from_rotvec(draw(numbers(-0.8, 0.8))).as_matrix() @ stretch
-    matrix[:3, 3] = draw(numbers(-60, 60))
-    return Affine(matrix)
+__all__ = ["affines", "displacements", "grids", "number", "numbers", "probes", "smooth_displacement"]
 
 
 @st.composite
