@@ -127,11 +127,8 @@ def read_pair(
     notes: Notes = []
     fixed_image = _image(fixed, "image", "fixed", notes, fixed_series)
     moving_image = _image(moving, "image", "moving", notes, moving_series)
-    sides = ("fixed", "moving")
-    labels = [
-        _optional(*pair, notes) for pair in zip((fixed_labels, moving_labels), ("labels",) * 2, sides, strict=True)
-    ]
-    masks = [_optional(*pair, notes) for pair in zip((fixed_mask, moving_mask), ("mask",) * 2, sides, strict=True)]
+    labels = [_optional(fixed_labels, "labels", "fixed", notes), _optional(moving_labels, "labels", "moving", notes)]
+    masks = [_optional(fixed_mask, "mask", "fixed", notes), _optional(moving_mask, "mask", "moving", notes)]
     for extra, image in zip((*labels, *masks), (fixed_image, moving_image) * 2, strict=True):
         _require_fit(extra, image)
     landmarks = [

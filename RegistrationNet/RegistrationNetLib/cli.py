@@ -29,6 +29,10 @@ class Named(click.Path):
 
 PATH = Named(path_type=Path)
 POINTS_IN = click.Choice(["lps", "ras", "voxel"])
+PRESET = click.option(
+    "--preset", type=click.Choice(list(PRESETS)), default="balanced", show_default=True, help="Speed or accuracy."
+)
+
 COMPUTED = 0.85
 """Share of the bar that is done when the results are computed and only writing is left."""
 
@@ -79,9 +83,7 @@ def main() -> None:
 @click.argument("fixed", type=PATH)
 @click.argument("moving", type=PATH)
 @click.option("-o", "--output", type=PATH, required=True, help="Folder for the results; made if it is not there.")
-@click.option(
-    "--preset", type=click.Choice(list(PRESETS)), default="balanced", show_default=True, help="Speed or accuracy."
-)
+@PRESET
 @click.option(
     "--model",
     type=click.Choice(["none", *registry.names()]),
@@ -179,9 +181,7 @@ def apply(transform: Path, source: Path, output: Path, **options: Any) -> None:
 @click.option(
     "-o", "--output", type=PATH, default=Path("registrationnet-demo"), show_default=True, help="Folder for the results."
 )
-@click.option(
-    "--preset", type=click.Choice(list(PRESETS)), default="balanced", show_default=True, help="Speed or accuracy."
-)
+@PRESET
 def demo(fixed: Path | None, moving: Path | None, output: Path, preset: str) -> None:
     """Register a made-up head whose true deformation is known, or FIXED and MOVING if given, and show where to look."""
     from RegistrationNetLib import demo as demonstration

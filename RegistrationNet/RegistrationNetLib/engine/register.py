@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from RegistrationNetLib.core.errors import Cancelled, DeviceError
+from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.core.resample import warp
@@ -110,10 +111,11 @@ def _register(
     run: _Run,
 ) -> Registration:
     run.enter("prepare", "Preparing the images")
-    behind = initial if initial is not None and initial.displacements else None
-    start = initial.affine if initial is not None and behind is None else None
-    seen, seen_mask = _through(behind, fixed, moving), _through(behind, fixed, masks[1])
-    prepared = prepare(fixed, seen, settings.prepare, masks[0], seen_mask)
+    deformed = initial is not None and bool(initial.displacements)
+    behind = initial if initial is not None and deformed else Mapping()
+    start = initial.affine if initial is not None and not deformed else None
+    seen_mask = None if masks[1] is None else _through(behind, fixed, masks[1])
+    prepared = prepare(fixed, _through(behind, fixed, moving), settings.prepare, masks[0], seen_mask)
     body, body_name = _body(fixed, prepared, masks[0], reference)
     alike = _Similarity(prepared, fixed, body)
     header = Mapping((start,) if start is not None else ())
@@ -124,20 +126,20 @@ def _register(
     kind = "rigid" if settings.transform == "rigid" else "affine"
     with devices.flushed_denormals():
         affine = align(prepared, settings.align, kind, start, advance)
-    aligned, reached = Mapping((affine,)), alike(Mapping((affine,)))
+    reached = alike(Mapping((affine,)))
     if reached < before:
-        affine = header.affine
-        aligned, reached = Mapping((affine,)), before
+        affine, reached = header.affine, before
         prepared.notes.append("The images fit best as they were given, so the affine alignment was left out.")
     run.leave(reached)
 
-    found, model = aligned, {"name": settings.model, "used": False, "note": "A linear transform needs no network."}
+    found = aligned = Mapping((affine,))
+    model: dict[str, Any] = {"name": settings.model, "used": False, "note": "A linear transform needs no network."}
     if settings.transform == "deformable":
         with devices.flushed_denormals():
             found, model = _deform(prepared, affine, settings, device, alike, run)
 
     run.enter("judge", "Measuring the result")
-    mapping = found.then(behind) if behind is not None else found
+    mapping = found.then(behind)
     warped = warp(moving, mapping, fixed.grid)
     jacobian = judge.jacobian_image(mapping, fixed)
     after = run.stages[-2]["similarity"]
@@ -156,7 +158,7 @@ def _register(
         "notes": prepared.notes,
     }
     if reference is not None:
-        stages = {"before": initial or Mapping(), "after_align": _then(aligned, behind), "after": mapping}
+        stages = {"before": initial or Mapping(), "after_align": aligned.then(behind), "after": mapping}
         report["quality"] = judge.reference_report(reference, stages)
     report["checks"] = judge.checks(report)
     run.leave(after)
@@ -195,7 +197,7 @@ class _Similarity:
     def __init__(self, prepared: Prepared, fixed: Image, body: NDArray[np.bool_]) -> None:
         self.grid = prepared.fixed_grid
         self.moving = Image(prepared.moving[0].numpy(), prepared.moving_grid, name="moving")
-        inside = _onto_grid(body, fixed, prepared)
+        inside = _inside(Image(body[None].astype(np.uint8), fixed.grid), self.grid)
         weight = torch.from_numpy(inside.astype(np.float32))[None, None]
         self._weight = weight if prepared.fixed_mask is None else weight * prepared.fixed_mask
         self._local = LocalCorrelation.of(prepared.fixed - 0.5)
@@ -212,26 +214,22 @@ def _body(
     labels = reference.fixed_labels if reference is not None else None
     for given, name in ((mask, "fixed mask"), (labels, "fixed labels")):
         if given is not None:
-            return warp(given, Mapping(), fixed.grid, "nearest").scalar > 0, name
+            return _inside(given, fixed.grid), name
     body = Image(foreground(prepared.fixed)[None].astype(np.uint8), prepared.fixed_grid)
-    return warp(body, Mapping(), fixed.grid, "nearest").scalar > 0, "foreground by Otsu's threshold"
+    return _inside(body, fixed.grid), "foreground by Otsu's threshold"
 
 
-def _onto_grid(body: NDArray[np.bool_], fixed: Image, prepared: Prepared) -> NDArray[np.bool_]:
-    image = Image(body[None].astype(np.uint8), fixed.grid)
-    return warp(image, Mapping(), prepared.fixed_grid, "nearest").scalar > 0
+def _inside(mask: Image, grid: Grid) -> NDArray[np.bool_]:
+    """Where a mask or label map is above 0, at the voxels of `grid`, (D, H, W)."""
+    return np.asarray(warp(mask, Mapping(), grid, "nearest").scalar > 0)
 
 
-def _through(behind: Mapping | None, fixed: Image, image: Image | None) -> Any:
-    """The moving side as seen through the deformable start that was given, around the fixed image."""
-    if behind is None or image is None:
+def _through(behind: Mapping, fixed: Image, image: Image) -> Image:
+    """The moving side as seen through the deformable start that was given, if any, around the fixed image."""
+    if not behind.steps:
         return image
     margin = [max(8, n // 8) for n in fixed.grid.shape]
     return warp(image, behind, fixed.grid.padded(margin, margin))
-
-
-def _then(first: Mapping, behind: Mapping | None) -> Mapping:
-    return first if behind is None else first.then(behind)
 
 
 def _versions() -> dict[str, str]:
