@@ -12,7 +12,7 @@ ifneq ($(SHARED_DATA),)
 export REGISTRATIONNET_DATA ?= $(realpath $(SHARED_DATA))
 endif
 
-.PHONY: help demo test pytest test-other-pythons style lint format module-files icon setup clean
+.PHONY: help demo test pytest test-other-pythons style lint format module-files icon figures setup clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -51,6 +51,9 @@ module-files: setup  ## bring the file lists of the module's CMakeLists.txt up t
 
 icon: setup  ## draw the icon anew
 	$(BIN)/python scripts/draw_icon.py
+
+figures: setup  ## draw the figures of docs/networks anew
+	$(BIN)/python -m scripts.figures
 
 setup:
 	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" scripts/setup $(VENV)

@@ -1,7 +1,7 @@
 """Every network by name. Light: nothing here imports PyTorch until a network is made.
 
-A new network is one file, `networks/NAME.py` with a class `Network(config)` and its frozen dataclass `NetworkConfig`,
-and one `Entry` below.
+A new network is one file, `networks/NAME.py` with a class `Network(config)`, its frozen dataclass `NetworkConfig` and
+the multiple of voxels it needs, `STRIDE`, and one `Entry` below.
 """
 
 from __future__ import annotations
@@ -35,6 +35,38 @@ ENTRIES = (
         paper="Ma et al., UDRNet: unsupervised deformable registration network of lung CT images with hybrid attention "
         "mechanism, Frontiers in Medicine 12, 2025",
         source="RegistrationNetLib.networks.udrnet:UDRNet",
+    ),
+    Entry(
+        name="caml",
+        title="CAML-RBSC-CARSC",
+        purpose="Brain MR, subject to atlas: each image looks for its counterpart in the other, in two passes.",
+        paper="Cross attention over multiple layers, residual-block skip connections and cascade attention for "
+        "unsupervised 3D registration, Intelligent Data Analysis, 2024, doi:10.3233/IDA-230692",
+        source="RegistrationNetLib.networks.caml:CAML",
+    ),
+    Entry(
+        name="dilformer",
+        title="MSR-Dilformer-SRF",
+        purpose="Brain MR, subject to subject: a coarse-to-fine pyramid with dilated convolutions for large moves.",
+        paper="Peng et al., Multi-scale residual learning combined with Dilformer for dual-stream medical image "
+        "registration network, Journal of Zhejiang University (Engineering Science) 60(5), 2026",
+        source="RegistrationNetLib.networks.dilformer:Dilformer",
+    ),
+    Entry(
+        name="maxca",
+        title="MAXCA",
+        purpose="Brain MR and heart: attention near and far at full resolution, for fine structures.",
+        paper="Meng et al., Advancing deformable medical image registration with multi-axis cross-covariance "
+        "attention, arXiv:2412.18545, 2024",
+        source="RegistrationNetLib.networks.maxca:MAXCANet",
+    ),
+    Entry(
+        name="cascaded-blocks",
+        title="Cascaded block registration",
+        purpose="Complex local deformation in any organ: overlapping blocks are registered one by one, then fused.",
+        paper="Cascaded block registration with multi-spatial information extraction, Computer Systems & Applications "
+        "33(2), 2024",
+        source="RegistrationNetLib.networks.cascaded_blocks:CascadedBlocks",
     ),
     Entry(
         name="voxelmorph",

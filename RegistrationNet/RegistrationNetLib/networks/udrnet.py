@@ -19,8 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from RegistrationNetLib.core.objective import Objective
 from RegistrationNetLib.networks.blocks.anysize import crop_to, pad_to_multiple
-from RegistrationNetLib.networks.blocks.flow import flow_head
+from RegistrationNetLib.networks.blocks.flow import FlowHead
 from RegistrationNetLib.networks.blocks.slabs import ConcatConv3, in_slabs
 
 ENCODER = (16, 32, 32, 32)  # at 1, 1/2, 1/4, 1/8
@@ -119,6 +120,8 @@ class ScHAF(nn.Module):
 class UDRNet(nn.Module):
     """Fixed and moving image to one displacement field at full resolution."""
 
+    objective = Objective()
+
     def __init__(self, config: UDRNetConfig = UDRNetConfig()) -> None:
         super().__init__()
         self.config = config
@@ -129,7 +132,7 @@ class UDRNet(nn.Module):
             Up(a, skip, b) for a, skip, b in zip(below, reversed(ENCODER), DECODER, strict=False)
         )
         self.schaf = nn.ModuleList(nn.Identity() if config.schaf is False else ScHAF(c, config.schaf) for c in ENCODER)
-        self.head = flow_head(DECODER[-1][-1])
+        self.head = FlowHead(DECODER[-1][-1])
 
     def forward(self, fixed: Tensor, moving: Tensor) -> list[Tensor]:
         """(N, 1, D, H, W) each, in [0, 1] -> one total field (N, 3, D, H, W), voxels."""

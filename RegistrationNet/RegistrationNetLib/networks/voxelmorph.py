@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from RegistrationNetLib.core.objective import Objective
 from RegistrationNetLib.core.spatial import integrate, resize_field
 from RegistrationNetLib.networks.blocks.anysize import crop_to, pad_to_multiple
-from RegistrationNetLib.networks.blocks.flow import flow_head
+from RegistrationNetLib.networks.blocks.flow import FlowHead
 from RegistrationNetLib.networks.blocks.slabs import ConcatConv3
 
 ENCODER = (16, 32, 32, 32)  # at 1, 1/2, 1/4, 1/8
@@ -55,6 +56,8 @@ class Merge(nn.Module):
 class VoxelMorph(nn.Module):
     """Fixed and moving image to one displacement field at full resolution."""
 
+    objective = Objective()
+
     def __init__(self, config: VoxelMorphConfig = VoxelMorphConfig()) -> None:
         super().__init__()
         self.config = config
@@ -63,7 +66,7 @@ class VoxelMorph(nn.Module):
         below = pairwise((BOTTOM, *DECODER))
         self.decoder = nn.ModuleList(Merge(a, skip, b) for (a, b), skip in zip(below, reversed(ENCODER), strict=True))
         self.full = nn.Sequential(*(conv(a, b) for a, b in pairwise((DECODER[-1], *FULL))))
-        self.head = flow_head(FULL[-1])
+        self.head = FlowHead(FULL[-1])
 
     def forward(self, fixed: Tensor, moving: Tensor) -> list[Tensor]:
         """(N, 1, D, H, W) each, in [0, 1] -> one total field (N, 3, D, H, W), voxels."""

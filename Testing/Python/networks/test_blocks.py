@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from RegistrationNetLib.networks.blocks.anysize import crop_to, pad_to_multiple
-from RegistrationNetLib.networks.blocks.flow import flow_head
+from RegistrationNetLib.networks.blocks.flow import FlowHead
 from RegistrationNetLib.networks.blocks.slabs import ConcatConv3, in_slabs
 
 
@@ -23,9 +23,9 @@ def test_a_volume_that_fits_is_not_copied():
     assert pad_to_multiple(volume, 16) is volume
 
 
-def test_a_flow_head_starts_tiny_but_not_at_zero():
+def test_a_FlowHead_starts_tiny_but_not_at_zero():
     torch.manual_seed(0)
-    head = flow_head(64)
+    head = FlowHead(64)
     assert head.weight.std().item() == pytest.approx(1e-5, rel=0.05)
     assert torch.count_nonzero(head.bias) == 0
 

@@ -1,11 +1,15 @@
 """What every network in the registry promises, whatever its switches."""
 
+from importlib import import_module
+
 import pytest
 import torch
 from torch import Tensor
 
+from RegistrationNetLib.core.objective import coarser
 from RegistrationNetLib.core.spatial import warp
 from RegistrationNetLib.networks import registry
+from RegistrationNetLib.networks.blocks.flow import FlowHead
 
 PARAMETERS = {  # by hand: 27 weights per pair of channels in a conv3, and a bias per output channel
     ("voxelmorph", ()): 327_331,  # the figure of the public code
@@ -25,13 +29,20 @@ def images(*shape: int) -> tuple[Tensor, Tensor]:
 
 
 def made(name: str, config: dict, awake: bool = False) -> torch.nn.Module:
-    """A seeded network; `awake`: its head enlarged, so that the field is of the order of a voxel."""
+    """A seeded network; `awake`: its heads enlarged, so that the field is of the order of a voxel."""
     torch.manual_seed(0)
     network = registry.create(name, **config)
     if awake:
         with torch.no_grad():
-            network.get_parameter("head.weight").mul_(3e5)
+            for head in network.modules():
+                if isinstance(head, FlowHead):
+                    head.weight.mul_(3e5)
     return network
+
+
+def stride_of(name: str) -> int:
+    """The multiple of voxels to which a network fills an axis up."""
+    return import_module(registry.entry(name).source.partition(":")[0]).STRIDE
 
 
 def test_every_network_is_tried_here():
@@ -58,7 +69,7 @@ def test_a_fresh_one_is_the_identity_within_a_twentieth_of_a_voxel(name: str, co
 def test_it_takes_any_size_as_if_the_far_edges_went_on(name: str, config: dict, shape: tuple[int, int, int]):
     network = made(name, config, awake=True)
     fixed, moving = images(*shape)
-    more = [-size % 16 for size in shape]
+    more = [-size % stride_of(name) for size in shape]
     by_hand = [
         torch.nn.functional.pad(i, (0, more[2], 0, more[1], 0, more[0]), mode="replicate") for i in (fixed, moving)
     ]
@@ -69,10 +80,49 @@ def test_it_takes_any_size_as_if_the_far_edges_went_on(name: str, config: dict, 
 
 
 @every_network
+def test_fields_come_coarse_to_fine_each_in_voxels_of_its_own_grid(name: str, config: dict):
+    fixed, moving = images(35, 18, 33)
+    with torch.no_grad():
+        fields = made(name, config, awake=True)(fixed, moving)
+    factors = [coarser(fixed.shape[2:], field.shape[2:]) for field in fields]
+    assert factors == sorted(factors, reverse=True)
+    assert factors[-1] == 1
+    for field, factor in zip(fields, factors, strict=True):
+        assert field.dtype == torch.float32
+        assert field.shape == (1, 3, *(-(-size // factor) for size in fixed.shape[2:]))
+
+
+@every_network
+def test_its_objective_judges_its_fields_and_reaches_every_head(name: str, config: dict):
+    network = made(name, config)
+    pair = images(32, 18, 20)
+    loss = network.objective(*pair, network(*pair))
+    assert loss.shape == ()
+    loss.backward()
+    heads = {key: m for key, m in network.named_modules() if isinstance(m, FlowHead)}
+    assert heads
+    assert [key for key, head in heads.items() if not head.weight.grad.abs().sum() > 0] == []
+
+
+@every_network
+def test_mixed_precision_gives_nearly_the_same_field_in_full_precision(name: str, config: dict):
+    network = made(name, config, awake=True)
+    pair = images(20, 16, 18)
+    exact = network(*pair)[-1]
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = network(*pair)[-1]
+    assert mixed.dtype == torch.float32
+    assert 0 < (mixed - exact).square().mean().sqrt() < 0.1 * exact.square().mean().sqrt()
+    mixed.square().mean().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+
+
+@every_network
 def test_every_parameter_gets_a_gradient(name: str, config: dict):
     network = made(name, config)
     for field in network(*images(16, 12, 18)):
-        (field * torch.randn(field.shape, generator=torch.Generator().manual_seed(5))).sum().backward()
+        weight = torch.randn(field.shape, generator=torch.Generator().manual_seed(5))
+        (field * weight).sum().backward(retain_graph=True)
     without = [key for key, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == []
     assert all(p.grad.isfinite().all() for p in network.parameters())

@@ -1,0 +1,100 @@
+"""What a registration network is trained for: images that are alike, fields that are smooth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from RegistrationNetLib.core import spatial
+from RegistrationNetLib.core.similarity import LocalCorrelation
+
+RADIUS = {1: 4, 2: 3, 4: 2}
+"""Half width of the window of LNCC, voxel, by how much coarser than the image a field is; 1 beyond."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """Weights of what one of a network's fields is judged by."""
+
+    similarity: float = 1.0
+    smoothness: float = 1.0
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss to be minimised: for each field, its Term's weighted dissimilarity and diffusion.
+
+    terms: one for each field that the network gives, in its order (coarse to fine); the last may stand alone.
+    similarity: "lncc" is the negative squared local correlation, "mse" the mean squared difference.
+    """
+
+    terms: tuple[Term, ...] = (Term(),)
+    similarity: Literal["lncc", "mse"] = "lncc"
+
+    def __call__(self, fixed: Tensor, moving: Tensor, fields: Sequence[Tensor]) -> Tensor:
+        """fixed, moving: (N, 1, D, H, W) in [0, 1]; fields: total, (N, 3, d, h, w), voxels of their own grid, each
+        coarser than the images by a power of two. A scalar."""
+        judged = list(fields)[-len(self.terms) :]
+        return torch.stack(
+            [self._term(term, fixed, moving, field) for term, field in zip(self.terms, judged, strict=True)]
+        ).sum()
+
+    def _term(self, term: Term, fixed: Tensor, moving: Tensor, field: Tensor) -> Tensor:
+        loss = field.new_zeros(())
+        if term.similarity:
+            factor = coarser(fixed.shape[2:], field.shape[2:])
+            f, m = pooled(fixed, factor), pooled(moving, factor)
+            warped = spatial.warp(m, field)
+            alike = F.mse_loss(warped, f) if self.similarity == "mse" else -lncc(f, warped, RADIUS.get(factor, 1))
+            loss = loss + term.similarity * alike
+        if term.smoothness:
+            loss = loss + term.smoothness * diffusion(field)
+        return loss
+
+
+def lncc(fixed: Tensor, warped: Tensor, radius: int) -> Tensor:
+    """Mean squared local normalised cross-correlation over windows of (2 radius + 1)^3, 0 to 1; a scalar that has a
+    gradient by `warped`. Images in [0, 1]; the same measure as refinement's."""
+    value: Tensor = _Lncc.apply(fixed, warped, radius)
+    return value
+
+
+class _Lncc(torch.autograd.Function):
+    """Both passes in closed form: no tape of the dozen volumes that autograd would keep."""
+
+    @staticmethod
+    def forward(ctx: Any, fixed: Tensor, warped: Tensor, radius: int) -> Tensor:
+        # around zero, because float32 loses small variances of values far from it
+        value, gradient = LocalCorrelation.of(fixed.float() - 0.5, radius)(warped.float() - 0.5)
+        ctx.save_for_backward(gradient / fixed.numel())
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[None, Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return None, outputs[0] * gradient, None
+
+
+def diffusion(field: Tensor) -> Tensor:
+    """Mean squared forward difference over voxels, axes and components; zero along an axis of one voxel; a scalar."""
+    steps = [field.diff(dim=axis).square().mean() for axis in (2, 3, 4) if field.shape[axis] > 1]
+    return torch.stack(steps).sum() / 3 if steps else field.new_zeros(())
+
+
+def coarser(shape: Sequence[int], level: Sequence[int]) -> int:
+    """How many voxels of an image of `shape` lie along one of a grid of `level`: 1, 2, 4, ..."""
+    factor = 1
+    while any(-(-size // factor) > coarse for size, coarse in zip(shape, level, strict=True)):
+        factor *= 2
+    return factor
+
+
+def pooled(image: Tensor, factor: int) -> Tensor:
+    """Averages over cubes of `factor` voxels an axis, the far edges repeated where they do not fill one."""
+    depth, height, width = (-size % factor for size in image.shape[2:])
+    return F.avg_pool3d(F.pad(image, (0, width, 0, height, 0, depth), mode="replicate"), factor)
