@@ -7,20 +7,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import SimpleITK as sitk
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- pairs: begin -->", "<!-- pairs: end -->"
+from benchmarks.page import machine, write_table
+
 HEADER = """| pair (moving onto fixed) | measure | before | after affine | after | folded % | SD log J | s | MiB |
 |---|---|---|---|---|---|---|---|---|"""
 INTRODUCTION = """Mean Dice over all labels of at least 50 voxels in the fixed image (label maps warped by nearest
@@ -117,25 +115,6 @@ def row(name: str, report: dict[str, Any], seconds: float, peak_mib: float) -> s
     return f"| {' | '.join(cells)} |"
 
 
-def write(rows: Sequence[str], command: str, page: Path = PAGE) -> None:
-    """Put the table between its markers in the page; the rest of the page stays as it is."""
-    text = page.read_text() if page.exists() else f"# Benchmarks\n\n{BEGIN}\n{END}\n"
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    table = "\n".join([HEADER, *rows])
-    body = f"{INTRODUCTION}\n\n`{command}` on {machine()}:\n\n{table}"
-    page.parent.mkdir(exist_ok=True)
-    page.write_text(f"{before}{BEGIN}\n{body}\n{END}{after}")
-
-
-def machine() -> str:
-    """Cores and processor, nothing that names the machine."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{os.cpu_count()} cores, {models[0] if models else platform.machine()}, {platform.system()}, no GPU used"
-
-
 def _truth(pair: Pair, data: Path, folder: Path) -> list[str]:
     if pair.labels is not None:
         sides = zip(("fixed", "moving"), pair.labels, strict=True)
@@ -189,7 +168,8 @@ def main() -> None:
         failed += [] if good else [pair.name]
         print(line, flush=True)
     if len(pairs) == len(PAIRS) and chosen.preset == "balanced":
-        write(rows, " ".join(["python -m benchmarks.pairs", *sys.argv[1:]]))
+        command = " ".join(["python -m benchmarks.pairs", *sys.argv[1:]])
+        write_table("pairs", "\n".join([f"{INTRODUCTION}\n\n`{command}` on {machine()}:\n", HEADER, *rows]))
     if failed:
         raise SystemExit(f"Below the floor or folded: {', '.join(failed)}.")
 

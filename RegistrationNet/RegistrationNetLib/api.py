@@ -65,10 +65,12 @@ def register(
     preset: "fast", "balanced" or "accurate"; settings: all of them, instead of a preset.
     initial: a transform file or a `Mapping`, fixed to moving points, LPS mm, from which to start.
     labels, landmarks: only to judge the result; landmarks as a file or (N, 3) points in LPS mm, in the same order.
-    choices: single settings over the preset: model="udrnet", transform="affine", device="cpu", refine__steps_full=4.
+    choices: single settings over the preset: model="udrnet", weights="own.safetensors", transform="affine",
+    device="cpu", refine__steps_full=4.
     Raises the errors of `core.errors`, each with a sentence for the user.
     """
-    chosen = (settings or Settings.preset(preset)).with_values(**choices)
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in choices.items()}
+    chosen = (settings or Settings.preset(preset)).with_values(**plain)
     pair = read_pair(
         fixed,
         moving,

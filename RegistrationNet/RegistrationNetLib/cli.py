@@ -12,7 +12,7 @@ import click
 from RegistrationNetLib.core.errors import RegistrationError
 from RegistrationNetLib.core.version import __version__
 from RegistrationNetLib.engine.result import OnProgress
-from RegistrationNetLib.engine.settings import PRESETS, Align, Knob, Prepare, Refine, Settings, knobs
+from RegistrationNetLib.engine.settings import PRESETS, STAGES, Knob, Settings, knobs
 from RegistrationNetLib.networks import registry
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -35,8 +35,6 @@ PRESET = click.option(
 
 COMPUTED = 0.85
 """Share of the bar that is done when the results are computed and only writing is left."""
-
-STAGES = {"prepare": Prepare, "align": Align, "refine": Refine}
 
 
 class Sentences(click.Group):
@@ -92,6 +90,11 @@ def main() -> None:
     help="Network that predicts a starting deformation; none: refinement alone.",
 )
 @click.option(
+    "--weights",
+    type=PATH,
+    help="File of trained weights (.safetensors) to use. [default: those that come with the model]",
+)
+@click.option(
     "--transform",
     type=click.Choice(["rigid", "affine", "deformable"]),
     default="deformable",
@@ -113,7 +116,9 @@ def main() -> None:
 @click.option("--fixed-series", help="Which series of a fixed DICOM folder (number from the list, or UID).")
 @click.option("--moving-series", help="Which series of a moving DICOM folder.")
 @advanced
-def register(output: Path, preset: str, inverse: bool, fixed: Path, moving: Path, **options: Any) -> None:
+def register(
+    output: Path, preset: str, weights: Path | None, inverse: bool, fixed: Path, moving: Path, **options: Any
+) -> None:
     """Register MOVING to FIXED and write transform, warped image, Jacobian map, report, picture and Slicer scene.
 
     Example: registrationnet register baseline.nii.gz followup.nii.gz -o result
@@ -124,6 +129,8 @@ def register(output: Path, preset: str, inverse: bool, fixed: Path, moving: Path
     chosen = {
         name: options.pop(name) for name in list(options) if "__" in name or name in ("model", "transform", "device")
     }
+    if weights is not None:
+        chosen["weights"] = str(weights.absolute())
     settings = Settings.preset(preset).with_values(
         **{name: value for name, value in chosen.items() if value is not None}
     )

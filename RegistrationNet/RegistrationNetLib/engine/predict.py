@@ -2,35 +2,83 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from RegistrationNetLib.core import spatial
+from RegistrationNetLib.core.errors import DeviceError
+from RegistrationNetLib.core.filters import smooth
+from RegistrationNetLib.core.grid import Grid
+from RegistrationNetLib.engine.settings import Settings
 from RegistrationNetLib.networks import weights
 
 
-def trained(name: str) -> tuple[Path | None, str]:
-    """The weights to use for a network and a sentence about them; None where there is nothing to ask.
+@dataclass(frozen=True, eq=False)
+class Model:
+    """The network that starts a registration, or None, and a sentence about it.
 
-    A network without trained weights is skipped: it would be the identity. Raises SettingsError for an unknown one.
+    spacing: mm per tensor axis of the images it was trained on, None for any.
     """
-    if name == "none":
-        return None, "No network was asked for; refinement does all the work."
-    file = weights.available(name)
+
+    name: str
+    note: str
+    network: nn.Module | None = None
+    spacing: tuple[float, float, float] | None = None
+
+
+def chosen(settings: Settings) -> Model:
+    """The network that these settings ask for, with its weights; a network without trained ones is left out, for it
+    would be the identity.
+
+    Raises SettingsError for an unknown network; WeightsError for a file that is missing, damaged or made for another.
+    """
+    asked = None if settings.model == "none" else settings.model
+    shipped = None if asked is None else weights.available(asked)
+    file = Path(settings.weights) if settings.weights else shipped
     if file is None:
-        return None, f"{name} has no trained weights yet, so it was skipped; refinement does all the work."
-    return file, f"{name} predicted the start from its weights '{file.stem}'."
+        why = "No network was asked for" if asked is None else f"{asked} has no trained weights yet, so it was skipped"
+        return Model(settings.model, f"{why}; refinement does all the work.")
+    card = weights.read_card(file, asked)
+    note = f"{card.network} predicted the start from its weights '{file.stem}'."
+    return Model(card.network, note, weights.load(file), card.spacing)
 
 
-def predict(file: Path, fixed: Tensor, moving: Tensor) -> Tensor:
-    """The total field (1, 3, D, H, W), voxels of the grid of both images, from the network in a weights file.
+def require_precision(precision: str, device: torch.device) -> None:
+    """Raises DeviceError where mixed precision is asked for and the device has none."""
+    if precision == "mixed" and not torch.amp.is_autocast_available(device.type):
+        raise DeviceError(f"Mixed precision does not work on the device {device}; choose full precision there.")
 
-    fixed, moving: (1, 1, D, H, W) in [0, 1], the moving image already affinely aligned.
-    Raises WeightsError for damaged weights.
+
+def predict(model: Model, fixed: Tensor, moving: Tensor, grid: Grid, precision: str = "full") -> Tensor:
+    """The total field (1, 3, D, H, W), float32, voxels of `grid`, the grid of both images.
+
+    fixed, moving: (1, 1, D, H, W) in [0, 1], the moving image already affinely aligned. They are brought to the voxel
+    size the network was trained on, and the field back.
     """
-    network = weights.load(file).to(fixed.device).eval()
-    with torch.inference_mode():
-        field = network(fixed, moving)[-1]
+    assert model.network is not None
+    device = fixed.device
+    network = model.network.to(device).eval()
+    mixed = precision == "mixed" or (precision == "auto" and device.type == "cuda")
+    pair = [_at_spacing(image, grid, model.spacing) for image in (fixed, moving)]
+    with torch.inference_mode(), torch.autocast(device.type, _half(device), enabled=mixed):
+        field = network(*pair)[-1]
     return spatial.resize_field(field, fixed.shape[2:])
+
+
+def _half(device: torch.device) -> torch.dtype:
+    """CPUs compute in bfloat16; GPUs in float16, whose steps are eight times finer."""
+    return torch.bfloat16 if device.type == "cpu" else torch.float16
+
+
+def _at_spacing(image: Tensor, grid: Grid, spacing: tuple[float, float, float] | None) -> Tensor:
+    """The same field of view at about `spacing` (mm), smoothed first where that is coarser."""
+    if spacing is None:
+        return image
+    factors = np.asarray(spacing) / grid.spacing
+    shape = [max(1, round(size / factor)) for size, factor in zip(grid.shape, factors, strict=True)]
+    blurred = smooth(image, [0.5 * factor if factor > 1.2 else 0.0 for factor in factors])
+    return spatial.resize(blurred, shape)

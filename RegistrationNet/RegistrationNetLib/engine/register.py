@@ -23,12 +23,11 @@ from RegistrationNetLib.core.version import __version__
 from RegistrationNetLib.engine import devices, judge
 from RegistrationNetLib.engine.align import align
 from RegistrationNetLib.engine.memory import peak_memory_mib
-from RegistrationNetLib.engine.predict import predict, trained
+from RegistrationNetLib.engine.predict import Model, chosen, predict, require_precision
 from RegistrationNetLib.engine.prepare import Prepared, foreground, prepare
 from RegistrationNetLib.engine.refine import extend, refine
 from RegistrationNetLib.engine.result import IsCancelled, OnProgress, Reference, Registration
 from RegistrationNetLib.engine.settings import Settings
-from RegistrationNetLib.networks import registry
 
 STAGES = {"prepare": 0.05, "align": 0.2, "predict": 0.3, "refine": 0.85, "judge": 1.0}
 """Each stage and the fraction of the whole that is done at its end."""
@@ -58,12 +57,12 @@ def register(
     """
     settings = settings or Settings()
     device = devices.choose(settings.device)
-    if settings.model != "none":
-        registry.entry(settings.model)  # an unknown name is refused before anything is computed
+    model = chosen(settings)  # what cannot be used is refused before anything is computed
+    require_precision(settings.predict.precision, device)
     run = _Run(on_progress or (lambda stage, fraction, message: None), cancelled or (lambda: False))
     try:
         with devices.free_threads():
-            return _register(fixed, moving, settings, initial, (fixed_mask, moving_mask), reference, device, run)
+            return _register(fixed, moving, settings, model, initial, (fixed_mask, moving_mask), reference, device, run)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             f"{devices.describe(device)} has too little free memory for '{fixed.name}' ({fixed.grid.voxels:,} voxels). "
@@ -104,6 +103,7 @@ def _register(
     fixed: Image,
     moving: Image,
     settings: Settings,
+    model: Model,
     initial: Mapping | None,
     masks: tuple[Image | None, Image | None],
     reference: Reference | None,
@@ -133,10 +133,11 @@ def _register(
     run.leave(reached)
 
     found = aligned = Mapping((affine,))
-    model: dict[str, Any] = {"name": settings.model, "used": False, "note": "A linear transform needs no network."}
+    network = {"name": model.name, "used": False, "note": "A linear transform needs no network."}
     if settings.transform == "deformable":
         with devices.flushed_denormals():
-            found, model = _deform(prepared, affine, settings, device, alike, run)
+            found, used = _deform(prepared, affine, settings, model, device, alike, run)
+        network |= {"used": used, "note": model.note}
 
     run.enter("judge", "Measuring the result")
     mapping = found.then(behind)
@@ -150,7 +151,7 @@ def _register(
         "fixed": {"name": fixed.name, **fixed.grid.describe()},
         "moving": {"name": moving.name, **moving.grid.describe()},
         "settings": settings.to_dict(),
-        "model": model,
+        "model": network,
         "stages": run.stages,
         "similarity": {"measure": alike.measure, "before": before, "after": after},
         "jacobian": judge.jacobian_report(jacobian, mapping, body, body_name),
@@ -168,25 +169,34 @@ def _register(
 
 
 def _deform(
-    prepared: Prepared, affine: Affine, settings: Settings, device: torch.device, alike: _Similarity, run: _Run
-) -> tuple[Mapping, dict[str, Any]]:
-    """The network's field, refined on this pair, before the affine."""
-    asked = settings.model != "none"
-    run.enter("predict", "Asking the network for a start" if asked else "Starting without a network")
-    file, note = trained(settings.model)
+    prepared: Prepared,
+    affine: Affine,
+    settings: Settings,
+    model: Model,
+    device: torch.device,
+    alike: _Similarity,
+    run: _Run,
+) -> tuple[Mapping, bool]:
+    """The network's field, refined on this pair, before the affine; and whether the network was of use."""
+    run.enter("predict", "Starting without a network" if model.network is None else "Asking the network for a start")
     field, reached = None, run.stages[-2]["similarity"]
-    if file is not None:
+    if model.network is not None:
         aligned = warp(alike.moving, Mapping((affine,)), prepared.fixed_grid)
         moving = torch.from_numpy(np.asarray(aligned.data, np.float32))[None]
-        field = predict(file, prepared.fixed.to(device), moving.to(device))
-        reached = alike(Mapping((extend(field.cpu(), prepared.fixed_grid), affine)))
+        pair = prepared.fixed.to(device), moving.to(device)
+        field = predict(model, *pair, prepared.fixed_grid, settings.predict.precision)
+        predicted = alike(Mapping((extend(field.cpu(), prepared.fixed_grid), affine)))
+        if predicted < reached:
+            field = None
+            prepared.notes.append(f"The start that {model.name} predicted made the images less alike; it was left out.")
+        reached = max(predicted, reached)
     run.leave(reached)
 
     advance = run.enter("refine", "Refining the deformation on this pair")
     refined, grid = refine(prepared, affine, field, settings.refine, device, advance)
     found = Mapping((extend(refined, grid), affine))
     run.leave(alike(found))
-    return found, {"name": settings.model, "used": field is not None, "note": note}
+    return found, field is not None
 
 
 class _Similarity:

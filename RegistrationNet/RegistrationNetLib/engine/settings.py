@@ -58,6 +58,16 @@ class Align(Checked):
 
 
 @dataclass(frozen=True)
+class Predict(Checked):
+    """The network's start, where one is asked for."""
+
+    precision: Annotated[
+        Literal["auto", "full", "mixed"],
+        Knob("Arithmetic of the network: mixed is faster on GPUs and needs less memory, auto is mixed there only"),
+    ] = "auto"
+
+
+@dataclass(frozen=True)
 class Refine(Checked):
     """Deformable refinement on this pair of images."""
 
@@ -82,9 +92,11 @@ class Settings(Checked):
         "deformable"
     )
     model: Annotated[str, Knob("Network that predicts a starting deformation, or none")] = "none"
+    weights: Annotated[str, Knob("File of trained weights to use in place of those that come with the model")] = ""
     device: Annotated[str, Knob("Where to compute: auto, cpu, cuda, cuda:N or mps")] = "auto"
     prepare: Prepare = field(default_factory=Prepare)
     align: Align = field(default_factory=Align)
+    predict: Predict = field(default_factory=Predict)
     refine: Refine = field(default_factory=Refine)
 
     @classmethod
@@ -107,8 +119,7 @@ class Settings(Checked):
 
         Raises SettingsError naming an unknown or invalid setting.
         """
-        stages = {"prepare": Prepare, "align": Align, "refine": Refine}
-        made = {name: _build(stages[name], value, name) if name in stages else value for name, value in values.items()}
+        made = {name: _build(STAGES[name], value, name) if name in STAGES else value for name, value in values.items()}
         return _build(cls, made, "settings")
 
     def with_values(self, **values: Any) -> Self:
@@ -160,6 +171,9 @@ def _build(kind: Any, values: Any, where: str) -> Any:
         raise SettingsError(f"Unknown setting {', '.join(sorted(map(str, unknown)))} in '{where}'.")
     return kind(**values)
 
+
+STAGES = {"prepare": Prepare, "align": Align, "predict": Predict, "refine": Refine}
+"""The stages that have settings, in the order in which they run."""
 
 PRESETS = {
     "fast": Refine(steps_coarse=30, steps_half=20, steps_full=0),

@@ -70,9 +70,14 @@ def save(
     return card
 
 
-def read_card(path: Path) -> Card:
-    """The card of a weights file whose checksum holds. Raises WeightsError for any other file."""
-    return _card(path, _read(path))
+def read_card(path: Path, name: str | None = None) -> Card:
+    """The card of a weights file whose checksum holds; with `name`, one for that network.
+
+    Raises WeightsError for any other file.
+    """
+    card = _card(path, _read(path))
+    _expect_network(path, card, name or card.network)
+    return card
 
 
 def load(path: Path, name: str | None = None, **config: Any) -> nn.Module:
@@ -86,7 +91,8 @@ def load(path: Path, name: str | None = None, **config: Any) -> nn.Module:
     blob = _read(path)
     card = _card(path, blob)
     if name is not None:
-        _expect(path, card, name, asdict(registry.configure(name, **config)))
+        _expect_network(path, card, name)
+        _expect_config(path, card, asdict(registry.configure(name, **config)))
     try:
         network = registry.create(card.network, **card.config)
         network.load_state_dict(safetensors.torch.load(blob))
@@ -96,14 +102,17 @@ def load(path: Path, name: str | None = None, **config: Any) -> nn.Module:
     return network
 
 
-def _expect(path: Path, card: Card, name: str, config: dict[str, Any]) -> None:
+def _expect_network(path: Path, card: Card, name: str) -> None:
     if card.network != name:
         raise WeightsError(f"'{path.name}' holds weights of {card.network}, not of {name}; choose a file for {name}.")
+
+
+def _expect_config(path: Path, card: Card, config: dict[str, Any]) -> None:
     if card.config != config:
         described = ", ".join(f"{key}={value!r}" for key, value in card.config.items())
         asked = ", ".join(f"{key}={value!r}" for key, value in config.items())
         raise WeightsError(
-            f"'{path.name}' was made for {name} with {described}, not {asked}; ask for the same switches."
+            f"'{path.name}' was made for {card.network} with {described}, not {asked}; ask for the same switches."
         )
 
 

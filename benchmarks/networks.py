@@ -1,0 +1,136 @@
+"""What each network costs: parameters, operations, memory and time of one prediction at growing sizes.
+
+`python -m benchmarks.networks` measures each in a process of its own, so that memory is that network's alone, and writes
+the table of docs/benchmarks.md. With a GPU it measures there too, in half precision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.page import machine, write_table
+from RegistrationNetLib.core.errors import RegistrationError
+from RegistrationNetLib.engine.devices import choose, describe
+from RegistrationNetLib.engine.memory import peak_memory_mib
+from RegistrationNetLib.networks import registry
+
+SIZES = ("64x64x64", "96x96x96", "128x128x128", "160x192x224")
+HEADER = """| network | million parameters | {sizes} |
+|---|---|{rules}|"""
+INTRODUCTION = """One prediction (no gradients) from a pair of images, by size. Each cell: seconds; GiB at peak; billion
+multiply-adds. Memory is the whole process's, PyTorch itself ({empty:.2f} GiB) included, on a GPU what was allocated there. Time
+is the best of up to three predictions after a warm-up, or the only one where it takes longer than a minute."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one prediction: seconds, peak GiB, multiply-adds."""
+
+    parameters: int
+    seconds: float
+    gib: float
+    operations: int
+
+
+def measure(name: str, size: tuple[int, ...], device: torch.device, compiled: bool) -> Cost:
+    """In this process; the peak is right only in a fresh one."""
+    torch.manual_seed(0)
+    network = registry.create(name).eval().to(device)
+    pair = torch.rand(2, 1, 1, *size, device=device)
+    mixed = device.type == "cuda"
+    predict = torch.compile(network) if compiled else network
+
+    def once() -> float:
+        started = time.perf_counter()
+        with torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=mixed):
+            predict(*pair)
+        if mixed:
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - started
+
+    seconds = once()
+    if seconds < 60:
+        seconds = min(once() for _ in range(3))
+    gib = torch.cuda.max_memory_allocated(device) / 2**30 if mixed else peak_memory_mib() / 2**10
+    counter = FlopCounterMode(display=False)
+    meta = registry.create(name).eval().to("meta")
+    with counter, torch.inference_mode():
+        meta(*(image.to("meta") for image in pair))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return Cost(parameters, seconds, gib, counter.get_total_flops() // 2)
+
+
+def in_own_process(name: str, size: str, device: str, compiled: bool) -> Cost | str:
+    """The cost, or a word on why there is none."""
+    command = [sys.executable, "-m", "benchmarks.networks", name, "--sizes", size, "--device", device, "--here"]
+    done = subprocess.run(command + ["--compile"] * compiled, capture_output=True, text=True, check=False)
+    if done.returncode == 3:
+        return done.stdout.strip()
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+        return "failed"
+    return Cost(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def here(name: str, size: str, device: str, compiled: bool) -> None:
+    try:
+        cost = measure(name, tuple(int(part) for part in size.split("x")), choose(device), compiled)
+    except RegistrationError as error:
+        print(error)
+        raise SystemExit(3) from error
+    print(json.dumps(asdict(cost)))
+
+
+def cell(cost: Cost | str) -> str:
+    if isinstance(cost, str):
+        return cost
+    return f"{cost.seconds:.2f} s; {cost.gib:.2f}; {cost.operations / 1e9:,.0f}"
+
+
+def row(name: str, costs: list[Cost | str]) -> str:
+    counts = [cost.parameters for cost in costs if isinstance(cost, Cost)]
+    parameters = f"{counts[0] / 1e6:.2f}" if counts else ""
+    return f"| {name} | {parameters} | {' | '.join(map(cell, costs))} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these networks")
+    parser.add_argument("--sizes", nargs="+", default=SIZES, help="voxels along each axis, as 64x64x64")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--compile", action="store_true", help="with torch.compile, where there is a compiler")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    parser.add_argument("--here", action="store_true", help="measure one in this process and print JSON")
+    asked = parser.parse_args()
+    names = asked.names or registry.names()
+    if asked.here:
+        here(names[0], asked.sizes[0], asked.device, asked.compile)
+        return
+    header = HEADER.format(sizes=" | ".join(asked.sizes), rules="|".join("---" for _ in asked.sizes))
+    print(header, flush=True)
+    rows = []
+    for name in names:
+        rows.append(row(name, [in_own_process(name, size, asked.device, asked.compile) for size in asked.sizes]))
+        print(rows[-1], flush=True)
+    if asked.write:
+        device = choose(asked.device)
+        where = machine() if device.type == "cpu" else machine(describe(device))
+        introduction = INTRODUCTION.format(empty=peak_memory_mib() / 2**10)
+        command = (
+            f"`python -m benchmarks.networks --write`, float32 on {where}:"
+            if device.type == "cpu"
+            else (f"`python -m benchmarks.networks --write`, half precision on {where}:")
+        )
+        write_table(f"networks on {device.type}", "\n".join([f"{introduction}\n\n{command}\n", header, *rows]))
+
+
+if __name__ == "__main__":
+    main()
