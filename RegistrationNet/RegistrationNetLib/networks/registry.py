@@ -1,13 +1,17 @@
 """Every network by name. Light: nothing here imports PyTorch until a network is made.
 
 A new network is one file, `networks/NAME.py` with a class `Network(config)`, its frozen dataclass `NetworkConfig` and
-the multiple of voxels it needs, `STRIDE`, and one `Entry` below.
+the multiple of voxels it needs, `STRIDE`, and one `Entry` below. One that is not in the package is named by its file,
+"folder/my_network.py:MyNet"; once named, it is known by the short name "my_network:MyNet" until the program ends.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, fields
-from importlib import import_module
+from importlib import import_module, util
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from RegistrationNetLib.core.errors import SettingsError
@@ -18,13 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a person wants to know before choosing a network, and where its class is ("module:Class")."""
+    """What a person wants to know before choosing a network, and where its class is ("module:Class").
+
+    group: one of our five networks ("paper"), the common "baseline", another library's for "comparison", or the user's
+    "own".
+    """
 
     name: str
     title: str
     purpose: str
     paper: str
     source: str
+    group: Literal["paper", "baseline", "comparison", "own"] = "paper"
 
 
 ENTRIES = (
@@ -64,8 +73,8 @@ ENTRIES = (
         name="cascaded-blocks",
         title="Cascaded block registration",
         purpose="Complex local deformation in any organ: overlapping blocks are registered one by one, then fused.",
-        paper="Cascaded block registration with multi-spatial information extraction, Computer Systems & Applications "
-        "33(2), 2024",
+        paper="Wang and Cheng, Cascaded block registration model based on multi-spatial information extraction, "
+        "Computer Systems & Applications 33(2), 2024",
         source="RegistrationNetLib.networks.cascaded_blocks:CascadedBlocks",
     ),
     Entry(
@@ -75,8 +84,49 @@ ENTRIES = (
         paper="Balakrishnan et al., VoxelMorph: a learning framework for deformable medical image registration, "
         "IEEE Transactions on Medical Imaging 38(8), 2019",
         source="RegistrationNetLib.networks.voxelmorph:VoxelMorph",
+        group="baseline",
+    ),
+    Entry(
+        name="attention-unet",
+        title="Attention U-Net",
+        purpose="For comparison: gates in the skip connections, driven by the level below. MONAI's.",
+        paper="Oktay et al., Attention U-Net: learning where to look for the pancreas, arXiv:1804.03999, 2018",
+        source="RegistrationNetLib.networks.comparison:AttentionUNet",
+        group="comparison",
+    ),
+    Entry(
+        name="residual-unet",
+        title="Residual U-Net",
+        purpose="For comparison: a U-Net of residual units that begins at half resolution. MONAI's.",
+        paper="Kerfoot et al., Left-ventricle quantification using residual U-Net, STACOM 2018, "
+        "doi:10.1007/978-3-030-12029-0_40",
+        source="RegistrationNetLib.networks.comparison:ResidualUNet",
+        group="comparison",
+    ),
+    Entry(
+        name="unetr",
+        title="UNETR",
+        purpose="For comparison: a Transformer over patches encodes, a U-Net decodes; for one image size. MONAI's.",
+        paper="Hatamizadeh et al., UNETR: Transformers for 3D medical image segmentation, WACV 2022, arXiv:2103.10504",
+        source="RegistrationNetLib.networks.comparison:UNETR",
+        group="comparison",
+    ),
+    Entry(
+        name="swin-unetr",
+        title="Swin UNETR",
+        purpose="For comparison: a Transformer in shifted windows encodes, a U-Net decodes. MONAI's.",
+        paper="Hatamizadeh et al., Swin UNETR: Swin Transformers for semantic segmentation of brain tumors in MRI "
+        "images, BrainLes 2021, arXiv:2201.01266",
+        source="RegistrationNetLib.networks.comparison:SwinUNETR",
+        group="comparison",
     ),
 )
+
+OWN = ".py:"
+"""What marks a name as a file and a class in it."""
+
+_named: dict[str, Entry] = {}
+"""The user's own networks that were named by their files so far, by their short names."""
 
 
 def names() -> tuple[str, ...]:
@@ -84,12 +134,26 @@ def names() -> tuple[str, ...]:
     return tuple(entry.name for entry in ENTRIES)
 
 
+def known(name: str) -> bool:
+    """Whether `entry(name)` would look into no file: it is listed, or the user named its file before."""
+    return name in names() or name in _named
+
+
 def entry(name: str) -> Entry:
-    """What is known about the network `name`. Raises SettingsError for an unknown one."""
-    for known in ENTRIES:
-        if known.name == name:
-            return known
-    raise SettingsError(f"There is no network '{name}'; choose one of {', '.join(names())}.")
+    """What is known about the network `name`. Raises SettingsError for an unknown one.
+
+    name: one of `names()`, or the user's own as "folder/my_network.py:MyNet", which this makes known as
+    "my_network:MyNet". Nothing of that file is run before `configure` or `create`.
+    """
+    if OWN in name:
+        return _own(name)
+    listed = {entry.name: entry for entry in ENTRIES} | _named
+    if name not in listed:
+        raise SettingsError(
+            f"There is no network '{name}'; choose one of {', '.join(names())}, or name a file and a class of your own "
+            "as in my_network.py:MyNet."
+        )
+    return listed[name]
 
 
 def configure(name: str, **config: Any) -> Any:
@@ -117,15 +181,44 @@ def create(name: str, **config: Any) -> nn.Module:
 def name_of(network: nn.Module) -> str:
     """The name under which a network's class is listed. Raises SettingsError for a class that is not."""
     kind = type(network)
-    for known in ENTRIES:
-        if known.source == f"{kind.__module__}:{kind.__qualname__}":
-            return known.name
+    for entry in (*ENTRIES, *_named.values()):
+        if entry.source == f"{kind.__module__}:{kind.__qualname__}":
+            return entry.name
     raise SettingsError(f"'{kind.__qualname__}' is not a listed network; make one with create({' or '.join(names())}).")
 
 
+def _own(name: str) -> Entry:
+    file, _, attribute = name.rpartition(":")
+    path = Path(file).resolve()
+    if not path.is_file() or not attribute.isidentifier():
+        raise SettingsError(f"'{name}' names no network: give an existing file and a class, as in my_network.py:MyNet.")
+    own = Entry(f"{path.stem}:{attribute}", attribute, "Your own network.", path.name, f"{path}:{attribute}", "own")
+    _named[own.name] = own
+    return own
+
+
 def _load(source: str) -> Any:
-    module, _, attribute = source.partition(":")
-    return getattr(import_module(module), attribute)
+    place, _, attribute = source.rpartition(":")
+    module = _from_file(place) if place.endswith(".py") else import_module(place)
+    try:
+        return getattr(module, attribute)
+    except AttributeError as error:
+        raise SettingsError(f"'{Path(place).name}' has no class '{attribute}', which its network needs.") from error
+
+
+def _from_file(place: str) -> ModuleType:
+    """The module in a file of the user's, run once; known to Python by its whole path, which no other module has."""
+    if place not in sys.modules:
+        spec = util.spec_from_file_location(place, place)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[place] = util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[place]
+            raise
+    return sys.modules[place]
 
 
 def _check(name: str, switch: str, value: Any, hint: Any) -> None:

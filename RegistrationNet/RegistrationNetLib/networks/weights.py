@@ -76,14 +76,16 @@ def read_card(path: Path, name: str | None = None) -> Card:
     Raises WeightsError for any other file.
     """
     card = _card(path, _read(path))
-    _expect_network(path, card, name or card.network)
+    if name is not None:
+        _expect_network(path, card, name)
     return card
 
 
 def load(path: Path, name: str | None = None, **config: Any) -> nn.Module:
     """The network that the file's card describes, with its weights, float32, on the CPU.
 
-    With `name` (and switches) the file must be for exactly that network.
+    With `name` (and switches) the file must be for exactly that network. A network that is not in the package is only
+    made when the user named its file, here or before: what a card says never leads to code.
     Raises WeightsError for a missing or damaged file and for one made for another network or configuration.
     """
     import safetensors.torch
@@ -93,6 +95,7 @@ def load(path: Path, name: str | None = None, **config: Any) -> nn.Module:
     if name is not None:
         _expect_network(path, card, name)
         _expect_config(path, card, asdict(registry.configure(name, **config)))
+    _require_known(path, card)
     try:
         network = registry.create(card.network, **card.config)
         network.load_state_dict(safetensors.torch.load(blob))
@@ -102,13 +105,22 @@ def load(path: Path, name: str | None = None, **config: Any) -> nn.Module:
     return network
 
 
+def _require_known(path: Path, card: Card) -> None:
+    if not registry.known(card.network):
+        raise WeightsError(
+            f"'{path.name}' holds weights of {card.network}, which this version does not have. If it is a network of "
+            "your own, name its file too, as in my_network.py:MyNet."
+        )
+
+
 def _expect_network(path: Path, card: Card, name: str) -> None:
+    name = registry.entry(name).name
     if card.network != name:
         raise WeightsError(f"'{path.name}' holds weights of {card.network}, not of {name}; choose a file for {name}.")
 
 
 def _expect_config(path: Path, card: Card, config: dict[str, Any]) -> None:
-    if card.config != config:
+    if card.config != json.loads(json.dumps(config)):  # a card has lists for tuples
         described = ", ".join(f"{key}={value!r}" for key, value in card.config.items())
         asked = ", ".join(f"{key}={value!r}" for key, value in config.items())
         raise WeightsError(

@@ -3,13 +3,22 @@
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from RegistrationNetLib.core.errors import SettingsError
-from RegistrationNetLib.networks import registry
+from RegistrationNetLib.core.errors import SettingsError, WeightsError
+from RegistrationNetLib.networks import registry, weights
 from RegistrationNetLib.networks.udrnet import UDRNet, UDRNetConfig
+
+
+def made(name: str) -> nn.Module:
+    if registry.entry(name).group == "comparison":
+        pytest.importorskip("monai", reason="MONAI is not installed here.")
+    return registry.create(name)
 
 
 def test_listing_the_networks_and_their_weights_imports_no_pytorch():
@@ -24,7 +33,7 @@ def test_listing_the_networks_and_their_weights_imports_no_pytorch():
 @pytest.mark.parametrize("name", registry.names())
 def test_every_entry_leads_to_a_network_and_back(name: str):
     entry = registry.entry(name)
-    network = registry.create(name)
+    network = made(name)
     assert registry.name_of(network) == entry.name == name
     assert all(dataclasses.astuple(entry))
     assert entry.source.startswith("RegistrationNetLib.networks.")
@@ -33,7 +42,7 @@ def test_every_entry_leads_to_a_network_and_back(name: str):
 @pytest.mark.parametrize("name", registry.names())
 def test_a_configuration_is_a_frozen_record_that_the_network_carries(name: str):
     config = registry.configure(name)
-    assert registry.create(name).config == config
+    assert made(name).config == config
     switch = dataclasses.fields(config)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(config, switch, None)
@@ -53,7 +62,7 @@ def test_convolutions_are_laid_out_channels_last():
 @pytest.mark.parametrize(
     ("name", "config", "words"),
     [
-        ("unet", {}, ["'unet'", "udrnet, voxelmorph"]),
+        ("unet", {}, ["'unet'", "udrnet, caml", "my_network.py:MyNet"]),
         ("udrnet", {"scaf": True}, ["udrnet", "'scaf'", "schaf"]),
         ("udrnet", {"schaf": "both"}, ["schaf='both'", "True, False, 'channel', 'spatial'"]),
         ("udrnet", {"schaf": 0}, ["schaf=0", "False"]),
@@ -69,3 +78,115 @@ def test_an_unknown_name_switch_or_value_is_refused_with_what_there_is(name: str
 def test_a_class_that_is_not_listed_has_no_name():
     with pytest.raises(SettingsError, match="'Linear' is not a listed network"):
         registry.name_of(torch.nn.Linear(1, 1))
+
+
+OWN = """
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+@dataclass(frozen=True)
+class ShiftConfig:
+    axis: Literal[0, 1, 2] = 0
+
+class Shift(nn.Module):
+    def __init__(self, config=ShiftConfig()):
+        super().__init__()
+        self.config = config
+        self.head = nn.Conv3d(2, 3, 1)
+
+open(__file__ + ".log", "a").write("run ")
+"""
+ABOUT: dict[str, Any] = {
+    "spacing": None,
+    "intensity": "percentiles",
+    "training_data": "none",
+    "licence": "Apache-2.0",
+    "version": "1",
+}
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with a network, not yet named by anyone."""
+    monkeypatch.setattr(registry, "_named", {})
+    path = tmp_path / "my_shift.py"
+    path.write_text(OWN)
+    return path
+
+
+def times_run(own: Path) -> int:
+    log = own.with_name(own.name + ".log")
+    return log.read_text().count("run") if log.exists() else 0
+
+
+def test_a_network_of_ones_own_is_made_from_its_file_and_run_once(own: Path):
+    entry = registry.entry(f"{own}:Shift")
+    assert (entry.name, entry.group, times_run(own)) == ("my_shift:Shift", "own", 0)
+    network = registry.create(f"{own}:Shift", axis=2)
+    assert network.config.axis == 2
+    assert registry.name_of(network) == "my_shift:Shift"
+    assert type(registry.create("my_shift:Shift")) is type(network)
+    assert times_run(own) == 1
+
+
+def test_a_network_of_ones_own_is_named_from_where_one_is(own: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(own.parent)
+    assert registry.name_of(registry.create("my_shift.py:Shift")) == "my_shift:Shift"
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "words"),
+    [
+        ("none.py:Shift", {}, "existing file"),
+        ("my_shift.py:", {}, "existing file"),
+        ("my_shift.py:Shifted", {}, "'my_shift.py' has no class 'Shifted'"),
+        ("my_shift.py:Shift", {"axis": 3}, "axis=3"),
+        ("my_shift:Shift", {}, "no network 'my_shift:Shift'"),
+    ],
+)
+def test_what_is_no_network_of_ones_own_is_refused(own, monkeypatch, name: str, config: dict, words: str):
+    monkeypatch.chdir(own.parent)
+    with pytest.raises(SettingsError, match=words):
+        registry.create(name, **config)
+
+
+def test_a_file_that_fails_leaves_no_half_module_behind(own: Path):
+    own.write_text("raise ValueError('mine')")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="mine"):
+            registry.create(f"{own}:Shift")
+
+
+def test_weights_of_ones_own_network_need_its_file_to_be_named_by_the_user(own: Path, monkeypatch):
+    file = own.with_suffix(".safetensors")
+    network = registry.create(f"{own}:Shift", axis=1)
+    assert weights.save(file, network, **ABOUT).network == "my_shift:Shift"
+    assert torch.equal(weights.load(file, f"{own}:Shift", axis=1).head.weight, network.head.weight)
+    assert weights.available(f"{own}:Shift") is None
+
+    monkeypatch.setattr(registry, "_named", {})  # as in a new program
+    monkeypatch.delitem(sys.modules, str(own))
+    monkeypatch.chdir(own.parent)
+    assert weights.read_card(file).network == "my_shift:Shift"
+    with pytest.raises(WeightsError, match="name its file too"):
+        weights.load(file)
+    assert times_run(own) == 1  # by the first line only
+    assert weights.read_card(file, f"{own}:Shift").config == {"axis": 1}
+    assert torch.equal(weights.load(file).head.weight, network.head.weight)
+
+
+@pytest.mark.parametrize("name", ["my_shift.py:Shift", "{folder}/my_shift.py:Shift", "os:system", "my_shift:Shift"])
+def test_a_card_never_leads_to_code_that_the_user_did_not_name(own: Path, monkeypatch, name: str):
+    network = registry.create("udrnet")
+    monkeypatch.setattr(registry, "name_of", lambda network: name.format(folder=own.parent))
+    file = own.with_suffix(".safetensors")
+    weights.save(file, network, **ABOUT)
+    monkeypatch.chdir(own.parent)
+    assert weights.read_card(file).network == name.format(folder=own.parent)
+    with pytest.raises(WeightsError, match="this version does not have"):
+        weights.load(file)
+    with pytest.raises(WeightsError):
+        weights.load(file, "udrnet")
+    assert times_run(own) == 0
