@@ -49,7 +49,7 @@ WINDOW = 4  # tokens an axis
 SUMMARY = 4  # averages an axis, each a token for all
 BLOCK = 64  # voxels an axis
 OVERLAP = 16
-AT_ONCE = {"cpu": 2, "cuda": 4}  # blocks in a batch: PyTorch's kernels for one alone take twice as long on a CPU
+AT_ONCE = {"cpu": 2, "cuda": 4}  # blocks in a batch; on the CPU PyTorch takes twice as long for each if it is alone
 SMOOTHER = 16  # channels
 STRIDE = 2 ** len(WIDTHS)  # A begins at half resolution
 
@@ -101,15 +101,16 @@ class Attention(nn.Module):
     def attend(self, qkv: Tensor) -> Tensor:
         """softmax(q k^T / sqrt(d) + bias) v; (N, 3C, D, H, W) -> (N, C, D, H, W)."""
         shape, channels = qkv.shape[2:], qkv.shape[1] // 3
-        # the average of keys is the key of the average, because keys are linear; so are values
-        averages = F.adaptive_avg_pool3d(qkv[:, channels:], [min(SUMMARY, size) for size in shape])
-        q, k, v = (self.split(tokens) for tokens in windows(qkv, WINDOW).chunk(3, dim=-1))
-        far_k, far_v = (self.split(tokens) for tokens in averages.flatten(2).mT[:, None].chunk(2, dim=-1))
+        depth, height, width = (min(SUMMARY, size) for size in shape)
+        # keys and values are linear, so their averages are those of the averaged level
+        averages = F.adaptive_avg_pool3d(qkv[:, channels:], (depth, height, width)).flatten(2).mT[:, None]
+        q, near_k, near_v = (self.split(tokens) for tokens in windows(qkv, WINDOW).chunk(3, dim=-1))
+        far_k, far_v = (self.split(tokens) for tokens in averages.chunk(2, dim=-1))
         q = q * HEAD**-0.5
-        near = q @ k.mT + self.near_bias(qkv)
+        near = q @ near_k.mT + self.near_bias(qkv)
         far = q @ far_k.mT + self.bias[:, -1, None, None]
         scores = torch.cat([near, far], dim=-1).softmax(dim=-1)
-        attended = scores[..., : k.shape[-2]] @ v + scores[..., k.shape[-2] :] @ far_v
+        attended = scores[..., : WINDOW**3] @ near_v + scores[..., WINDOW**3 :] @ far_v
         return together(attended.transpose(2, 3).flatten(3), shape, WINDOW)
 
     def split(self, tokens: Tensor) -> Tensor:
@@ -117,7 +118,7 @@ class Attention(nn.Module):
         return tokens.unflatten(-1, (self.heads, HEAD)).transpose(2, 3)
 
     def near_bias(self, volume: Tensor) -> Tensor:
-        """By relative position, minus infinity for what lies outside the volume: (G or 1, heads, T, T)."""
+        """By relative position, and so low that it counts nothing for what lies outside: (G or 1, heads, T, T)."""
         bias = self.bias[:, offsets(volume)]
         if not any(size % WINDOW for size in volume.shape[2:]):
             return bias[None]
@@ -198,7 +199,10 @@ class Restore(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            *(layer for inputs in (4, SMOOTHER) for layer in (conv3(inputs, SMOOTHER), nn.LeakyReLU(SLOPE))),
+            conv3(3 + 1, SMOOTHER),
+            nn.LeakyReLU(SLOPE, inplace=True),
+            conv3(SMOOTHER, SMOOTHER),
+            nn.LeakyReLU(SLOPE, inplace=True),
             FlowHead(SMOOTHER),
         )
 

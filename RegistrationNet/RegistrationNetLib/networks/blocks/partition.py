@@ -53,7 +53,7 @@ def fuse(parts: Iterable[Tensor], shape: Sequence[int], block: int, overlap: int
     """The weighted sum of the blocks' volumes, (N, C, d, h, w) each in the order of `places` -> (N, C, *shape).
 
     A block's weight is the product of its weights along the three axes, because the blocks lie on a grid. Parts are
-    taken one by one, so that a generator never holds more than one.
+    taken one by one and not kept.
     """
     axes = product(*(weights(size, block, overlap, fusion) for size in shape))
     fused = None
