@@ -11,6 +11,7 @@ The paper names the gates the other way round from what they compute, and so do 
 attention" is one map over *space*, its "spatial attention" one weight per *channel*. Both read the same feature.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from RegistrationNetLib.core.objective import Objective
 from RegistrationNetLib.networks.blocks.anysize import crop_to, pad_to_multiple
 from RegistrationNetLib.networks.blocks.flow import FlowHead
+from RegistrationNetLib.networks.blocks.maxca import MAXCABlock
 from RegistrationNetLib.networks.blocks.slabs import ConcatConv3, in_slabs
 
 ENCODER = (16, 32, 32, 32)  # at 1, 1/2, 1/4, 1/8
@@ -33,9 +35,12 @@ STRIDE = 2 ** len(ENCODER)
 @dataclass(frozen=True)
 class UDRNetConfig:
     """schaf: attention in the skips; False is the paper's own ablation, its "3D VoxelMorph" (plain skips).
-    Beyond the paper, "channel" or "spatial" (in its naming) keeps that gate alone, the other one being 1."""
+    Beyond the paper, "channel" or "spatial" (in its naming) keeps that gate alone, the other one being 1.
+    attention: also beyond the paper, "maxca" puts that block behind the decoder's blocks at half and full resolution.
+    """
 
     schaf: Literal[True, False, "channel", "spatial"] = True
+    attention: Literal["none", "maxca"] = "none"
 
 
 def conv3(inputs: int, outputs: int) -> nn.Conv3d:
@@ -118,11 +123,11 @@ class ScHAF(nn.Module):
 
 
 class UDRNet(nn.Module):
-    """Fixed and moving image to one displacement field at full resolution."""
+    """Fixed and moving image to one displacement field at full resolution. block: makes what `attention` puts in."""
 
     objective = Objective()
 
-    def __init__(self, config: UDRNetConfig = UDRNetConfig()) -> None:
+    def __init__(self, config: UDRNetConfig = UDRNetConfig(), block: Callable[[int], nn.Module] = MAXCABlock) -> None:
         super().__init__()
         self.config = config
         self.encoder = nn.ModuleList(convs(a, b, b) for a, b in pairwise((2, *ENCODER)))
@@ -133,6 +138,11 @@ class UDRNet(nn.Module):
         )
         self.schaf = nn.ModuleList(nn.Identity() if config.schaf is False else ScHAF(c, config.schaf) for c in ENCODER)
         self.head = FlowHead(DECODER[-1][-1])
+        attended = 2 if config.attention == "maxca" else 0
+        self.attend = nn.ModuleList(
+            block(widths[-1]) if left <= attended else nn.Identity()
+            for left, widths in zip(range(len(DECODER), 0, -1), DECODER, strict=True)
+        )
 
     def forward(self, fixed: Tensor, moving: Tensor) -> list[Tensor]:
         """(N, 1, D, H, W) each, in [0, 1] -> one total field (N, 3, D, H, W), voxels."""
@@ -142,6 +152,6 @@ class UDRNet(nn.Module):
             skips.append(block(x))
             x = F.max_pool3d(skips[-1], 2)
         x = self.bottom(x)
-        for up, fuse in zip(self.decoder, reversed(self.schaf), strict=True):
-            x = up(x, fuse(skips.pop()))
+        for up, fuse, attend in zip(self.decoder, reversed(self.schaf), self.attend, strict=True):
+            x = attend(up(x, fuse(skips.pop())))
         return [crop_to(self.head(x), fixed.shape[2:])]

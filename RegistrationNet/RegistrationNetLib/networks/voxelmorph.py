@@ -8,6 +8,7 @@ Written here rather than taken from MONAI, which would add a heavy dependency fo
 returns a warped image too. UDRNet's paper compares with a different body under the same name: see `udrnet.py`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -20,6 +21,7 @@ from RegistrationNetLib.core.objective import Objective
 from RegistrationNetLib.core.spatial import integrate, resize_field
 from RegistrationNetLib.networks.blocks.anysize import crop_to, pad_to_multiple
 from RegistrationNetLib.networks.blocks.flow import FlowHead
+from RegistrationNetLib.networks.blocks.maxca import MAXCABlock
 from RegistrationNetLib.networks.blocks.slabs import ConcatConv3
 
 ENCODER = (16, 32, 32, 32)  # at 1, 1/2, 1/4, 1/8
@@ -31,9 +33,11 @@ STRIDE = 2 ** len(ENCODER)
 
 @dataclass(frozen=True)
 class VoxelMorphConfig:
-    """output: "velocity" is integrated at half resolution (few folds), "displacement" is taken as it is."""
+    """output: "velocity" is integrated at half resolution (few folds), "displacement" is taken as it is.
+    attention: "maxca" puts that block behind the last convolutions at half and at full resolution."""
 
     output: Literal["velocity", "displacement"] = "velocity"
+    attention: Literal["none", "maxca"] = "none"
 
 
 def conv(inputs: int, outputs: int) -> nn.Sequential:
@@ -54,11 +58,13 @@ class Merge(nn.Module):
 
 
 class VoxelMorph(nn.Module):
-    """Fixed and moving image to one displacement field at full resolution."""
+    """Fixed and moving image to one displacement field at full resolution. block: makes what `attention` puts in."""
 
     objective = Objective()
 
-    def __init__(self, config: VoxelMorphConfig = VoxelMorphConfig()) -> None:
+    def __init__(
+        self, config: VoxelMorphConfig = VoxelMorphConfig(), block: Callable[[int], nn.Module] = MAXCABlock
+    ) -> None:
         super().__init__()
         self.config = config
         self.encoder = nn.ModuleList(conv(a, b) for a, b in pairwise((2, *ENCODER)))
@@ -67,6 +73,8 @@ class VoxelMorph(nn.Module):
         self.decoder = nn.ModuleList(Merge(a, skip, b) for (a, b), skip in zip(below, reversed(ENCODER), strict=True))
         self.full = nn.Sequential(*(conv(a, b) for a, b in pairwise((DECODER[-1], *FULL))))
         self.head = FlowHead(FULL[-1])
+        attend = block if config.attention == "maxca" else nn.Identity
+        self.attend_half, self.attend_full = attend(DECODER[-2]), attend(FULL[-1])
 
     def forward(self, fixed: Tensor, moving: Tensor) -> list[Tensor]:
         """(N, 1, D, H, W) each, in [0, 1] -> one total field (N, 3, D, H, W), voxels."""
@@ -76,9 +84,12 @@ class VoxelMorph(nn.Module):
             skips.append(level(x))
             x = F.max_pool3d(skips[-1], 2)
         x = self.bottom(x)
-        for merge in self.decoder:
+        *coarse, last = self.decoder
+        for merge in coarse:
             x = merge(x, skips.pop())
-        return [crop_to(self.displacement(self.head(self.full(x))), fixed.shape[2:])]
+        x = last(self.attend_half(x), skips.pop())
+        x = self.attend_full(self.full(x))
+        return [crop_to(self.displacement(self.head(x)), fixed.shape[2:])]
 
     def displacement(self, flow: Tensor) -> Tensor:
         """The head's output, read as a displacement or integrated at half resolution; same shape, voxels."""

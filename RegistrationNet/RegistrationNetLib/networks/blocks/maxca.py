@@ -13,6 +13,7 @@ the first adds up the products, the second applies the attentions to v. Nothing 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -40,11 +41,11 @@ def most_heads(channels: int) -> int:
     return next(heads for heads in range(max(channels // NARROWEST, 1), 0, -1) if channels % heads == 0)
 
 
-def recomputed(function: Callable[..., Any], *arguments: Any) -> Any:
-    """function(*arguments); in training what it builds is thrown away and built again for the gradient."""
+def recomputed(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """function(*arguments, **options); in training what it builds is thrown away and built again for the gradient."""
     if not torch.is_grad_enabled():
-        return function(*arguments)
-    return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
+        return function(*arguments, **options)
+    return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False, **options)
 
 
 def own(part: Tensor, beyond: tuple[int, int]) -> Tensor:
@@ -81,8 +82,10 @@ class XCA(nn.Module):
         self.project = nn.Linear(channels, channels)
 
     def sums(self, part: Tensor, beyond: tuple[int, int]) -> Tensor:
-        """First pass: a slab's products of q and k, (N, d + 2, H, W, C) -> (N, groups, 2C, 2C)."""
-        return products(self.tokens(self.convolved(part, beyond, slice(0, 2 * part.shape[-1]))))
+        """First pass: a slab's products of q and k, (N, d + 2, H, W, C) -> (N, groups, heads, 2C / heads, same)."""
+        qk = self.tokens(self.convolved(part, beyond, slice(0, 2 * part.shape[-1])))
+        heads = qk.unflatten(-1, (2, self.temperature.shape[0], -1)).permute(0, 1, 4, 2, 3, 5)
+        return products(heads.flatten(-2))
 
     def attention(self, sums: Sequence[Tensor]) -> list[Tensor]:
         """From the sums of all slabs the A of each slab's groups, (N, groups, heads, C / heads, C / heads)."""
@@ -103,9 +106,11 @@ class XCA(nn.Module):
 
     def convolved(self, part: Tensor, beyond: tuple[int, int], outputs: slice) -> Tensor:
         """Some channels of conv3(LN(part)), zero beyond the volume; (N, d + 2, H, W, C) -> (N, d, H, W, outputs)."""
-        normed = F.pad(self.norm(part), (0, 0, 0, 0, 0, 0, *beyond)).movedim(-1, 1)
+        normed = self.norm(part)
+        if any(beyond):
+            normed = F.pad(normed, (0, 0, 0, 0, 0, 0, *beyond))
         weight, bias = self.qkv.weight[outputs], self.qkv.get_parameter("bias")[outputs]
-        return F.conv3d(normed, weight, bias, padding=(0, 1, 1)).movedim(1, -1)
+        return F.conv3d(normed.movedim(-1, 1), weight, bias, padding=(0, 1, 1)).movedim(1, -1)
 
     def tokens(self, feature: Tensor) -> Tensor:
         """(N, d, H, W, C) -> (N, groups, tokens, C), filled up with zeros."""
@@ -171,8 +176,8 @@ class MAXCABlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.mixed(x)
-        u = recomputed(lambda feature: in_slabs(self.refine, feature, reach=2), y)
-        weight = self.gate(u.mean((2, 3, 4), dtype=torch.float32))[:, :, None, None, None]
+        u = recomputed(in_slabs, self.refine, y, reach=2)
+        weight = self.gate(u.mean((2, 3, 4)))[:, :, None, None, None]
         if torch.is_grad_enabled():
             return x + y + u * weight
         return y.add_(u.mul_(weight)).add_(x)
@@ -181,18 +186,15 @@ class MAXCABlock(nn.Module):
         """Step 1, in two passes."""
         sums = [recomputed(self.sums, *slab) for slab in self.slabs(x)]
         mixings = [b.mixing(s) for b, s in zip((self.dilated, self.regional), zip(*sums, strict=True), strict=True)]
-        y: Tensor | None = None
+        parts = (recomputed(self.attend, *slab, *m) for slab, *m in zip(self.slabs(x), *mixings, strict=True))
+        first = next(parts)
+        if first.shape[1] == x.shape[2]:
+            return first.movedim(-1, 1)
+        y = first.new_empty(x.movedim(1, -1).shape)
         start = 0
-        outputs = (recomputed(self.attend, *slab, *m) for slab, *m in zip(self.slabs(x), *mixings, strict=True))
-        if torch.is_grad_enabled():
-            (y,) = outputs
-            return y.movedim(-1, 1)
-        for part in outputs:
-            if y is None:
-                y = part.new_empty(x.shape[0], *x.shape[2:], x.shape[1])
+        for part in chain([first], parts):
             y[:, start : start + part.shape[1]] = part
             start += part.shape[1]
-        assert y is not None
         return y.movedim(-1, 1)
 
     def slabs(self, x: Tensor) -> Iterator[tuple[Tensor, tuple[int, int]]]:
@@ -207,7 +209,8 @@ class MAXCABlock(nn.Module):
 
     def halves(self, part: Tensor) -> tuple[Tensor, ...]:
         """What the two branches see of a slab, (N, d + 2, H, W, C) each."""
-        return F.gelu(self.spread(self.norm(part))).chunk(2, dim=-1)
+        normed, spread = self.norm(part), zip(self.spread.weight.chunk(2), self.spread.bias.chunk(2), strict=True)
+        return tuple(F.gelu(F.linear(normed, weight, bias)) for weight, bias in spread)
 
     def sums(self, part: Tensor, beyond: tuple[int, int]) -> tuple[Tensor, Tensor]:
         a, b = self.halves(part)
