@@ -1,6 +1,8 @@
 """The MAXCA block computes its three steps, near and far, at a cost linear in the voxels."""
 
+import re
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -271,3 +273,18 @@ def test_region_rows_never_straddle_two_slabs():
         planes = starts[0] - 1
         assert planes % region == 0
         assert planes >= region
+
+
+def test_it_costs_about_eight_convolutions_of_its_width_as_its_page_says():
+    x = torch.zeros(1, 16, 16, 24, 32)
+    flops, _ = cost(MAXCABlock(16), x)
+    assert flops / (2 * 27 * 16**2 * x[0, 0].numel()) == pytest.approx(8.5, abs=0.5)
+
+
+def test_the_example_of_its_page_runs():
+    page = (Path(__file__).parents[3] / "docs" / "networks" / "maxca.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict = {}
+    exec(example, names)
+    assert names["field"].shape == (1, 3, 21, 19, 30)
+    assert (len(names["host"][2].dilated.temperature), names["host"][2].dilated.region) == (2, 8)

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from RegistrationNetLib.networks.blocks.maxca import MAXCABlock
 from RegistrationNetLib.networks.udrnet import ENCODER, ScHAF, UDRNet, UDRNetConfig
 
 SHAPE = (6, 5, 7)
@@ -134,3 +135,25 @@ def test_without_schaf_it_is_the_papers_voxelmorph():
     x = F.conv3d(relu_conv(x), head.weight, head.bias, padding=1)
     torch.testing.assert_close(network(fixed, moving)[0], x, atol=1e-4, rtol=1e-4)
     assert x.std() > 0.01
+
+
+@torch.no_grad()
+def test_the_attention_switch_adds_a_block_behind_half_and_full_resolution_and_changes_nothing_else():
+    torch.manual_seed(0)
+    plain = UDRNet()
+    torch.manual_seed(0)
+    attended = UDRNet(UDRNetConfig(attention="maxca"))
+    seen: list[tuple[int, ...]] = []
+    for block in attended.attend[2:]:
+        assert isinstance(block, MAXCABlock)
+        block.register_forward_hook(lambda _, inputs, output: seen.append(tuple(inputs[0].shape[1:])))
+    extra = {key for key in attended.state_dict() if key.startswith("attend.")}
+    assert set(attended.state_dict()) - extra == set(plain.state_dict())
+    assert all(torch.equal(value, attended.state_dict()[key]) for key, value in plain.state_dict().items())
+    pair = torch.rand(2, 1, 1, 32, 16, 16)
+    full = attended(*pair)[0]
+    assert seen == [(32, 16, 8, 8), (16, 32, 16, 16)]
+    assert full.shape == (1, 3, 32, 16, 16)
+    assert not torch.allclose(full, plain(*pair)[0], rtol=0.1)
+    attended.attend = nn.ModuleList(nn.Identity() for _ in range(4))
+    assert torch.equal(attended(*pair)[0], plain(*pair)[0])

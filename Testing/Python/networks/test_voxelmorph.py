@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from RegistrationNetLib.core.spatial import compose, jacobian_determinant
+from RegistrationNetLib.networks.blocks.maxca import MAXCABlock
 from RegistrationNetLib.networks.voxelmorph import VoxelMorph, VoxelMorphConfig
 
 
@@ -89,3 +90,25 @@ def test_the_reversed_velocity_leads_back():
     there, back = network.displacement(wave(6)), network.displacement(wave(-6))
     assert there.abs().max() > 5
     assert compose(there, back)[:, :, 2:-2].abs().max() < 0.1
+
+
+@torch.no_grad()
+def test_the_attention_switch_adds_a_block_behind_half_and_full_resolution_and_changes_nothing_else():
+    torch.manual_seed(0)
+    plain = VoxelMorph()
+    torch.manual_seed(0)
+    attended = VoxelMorph(VoxelMorphConfig(attention="maxca"))
+    seen: list[tuple[int, ...]] = []
+    for block in (attended.attend_half, attended.attend_full):
+        assert isinstance(block, MAXCABlock)
+        block.register_forward_hook(lambda _, inputs, output: seen.append(tuple(inputs[0].shape[1:])))
+    extra = {key for key in attended.state_dict() if key.startswith("attend_")}
+    assert set(attended.state_dict()) - extra == set(plain.state_dict())
+    assert all(torch.equal(value, attended.state_dict()[key]) for key, value in plain.state_dict().items())
+    pair = torch.rand(2, 1, 1, 32, 16, 16)
+    full = attended(*pair)[0]
+    assert seen == [(32, 16, 8, 8), (16, 32, 16, 16)]
+    assert full.shape == (1, 3, 32, 16, 16)
+    assert not torch.allclose(full, plain(*pair)[0], rtol=0.1)
+    attended.attend_half = attended.attend_full = nn.Identity()
+    assert torch.equal(attended(*pair)[0], plain(*pair)[0])

@@ -53,7 +53,9 @@ def test_weights_come_back_as_they_were(file: Path, network: nn.Module):
 
 
 def test_the_card_says_what_they_are_for(file: Path):
-    assert weights.read_card(file) == weights.Card(network="udrnet", config={"schaf": False}, **ABOUT)
+    assert weights.read_card(file) == weights.Card(
+        network="udrnet", config={"schaf": False, "attention": "none"}, **ABOUT
+    )
 
 
 def test_half_precision_weights_fill_a_float32_network(tmp_path: Path, network: nn.Module):
