@@ -49,8 +49,8 @@ ENTRIES = (
         name="caml",
         title="CAML-RBSC-CARSC",
         purpose="Brain MR, subject to atlas: each image looks for its counterpart in the other, in two passes.",
-        paper="Cross attention over multiple layers, residual-block skip connections and cascade attention for "
-        "unsupervised 3D registration, Intelligent Data Analysis, 2024, doi:10.3233/IDA-230692",
+        paper="Cross attention over multi-layers, skip connections with residual blocks and cascade attention for 3D "
+        "deformable registration, Intelligent Data Analysis, 2024, doi:10.3233/IDA-230692",
         source="RegistrationNetLib.networks.caml:CAML",
     ),
     Entry(
