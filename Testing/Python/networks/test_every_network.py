@@ -84,12 +84,11 @@ def made(name: str, config: dict, awake: bool = False) -> torch.nn.Module:
     torch.manual_seed(0)
     network = registry.create(name, **config)
     if awake:
-        # MONAI's bodies end in norms, so that their heads read larger numbers
-        factor = 1e4 if registry.entry(name).group == "comparison" else 3e5
         with torch.no_grad():
+            fresh = network(*images(16, 16, 16))[-1].abs().max()  # so small that it grows with the heads in proportion
             for head in network.modules():
                 if isinstance(head, FlowHead):
-                    head.weight.mul_(factor)
+                    head.weight.div_(fresh)
     return network
 
 
@@ -162,7 +161,7 @@ def test_its_objective_judges_its_fields_and_reaches_every_head(name: str, confi
 @every_network
 def test_mixed_precision_gives_nearly_the_same_field_in_full_precision(name: str, config: dict):
     network = made(name, config, awake=True)
-    pair = images(20, 16, 18)
+    pair = images(36, 16, 18)  # PyTorch's bfloat16 gradient of a conv3 on exactly two planes is garbage on some CPUs
     exact = network(*pair)[-1]
     with torch.autocast("cpu", torch.bfloat16):
         mixed = network(*pair)[-1]
