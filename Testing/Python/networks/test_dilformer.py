@@ -249,8 +249,8 @@ def test_srf_adds_the_mix_of_its_normed_and_activated_convolutions(order: str):
 def test_a_level_mixes_fixed_warped_moving_correlation_and_the_coarser_feature():
     network = Dilformer()
     match = network.match[2]  # 32 channels
-    fixed, moving, coarser = noise(1, 32, 6, 8, 4), noise(1, 32, 6, 8, 4, seed=2), noise(1, 64, 3, 4, 2, seed=3)
-    old = noise(1, 3, 6, 8, 4, seed=4)
+    fixed, moving, coarser = noise(1, 32, 20, 4, 6), noise(1, 32, 20, 4, 6, seed=2), noise(1, 64, 10, 2, 3, seed=3)
+    old = noise(1, 3, 20, 4, 6, seed=4)
     warped = warp(moving, old)
     doubled = F.interpolate(coarser, scale_factor=2, mode="trilinear")
     inputs = torch.cat([fixed, warped, corr27(fixed, warped), doubled], 1)
