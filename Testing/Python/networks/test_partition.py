@@ -45,6 +45,12 @@ def test_blocks_cover_the_axis_and_overlap_and_the_last_ends_with_it(size: int, 
     assert all(b - a == block - overlap for a, b in pairwise(first[:-1]))  # only the last is shifted
 
 
+@every_fusion
+def test_an_axis_no_longer_than_a_block_is_one_whatever_the_overlap(fusion: str):
+    assert [starts(size, 16, 16) for size in (1, 15, 16)] == [[0]] * 3
+    assert torch.equal(weights(16, 16, 16, fusion), torch.ones(1, 16))
+
+
 def test_the_blocks_of_a_head_scan_are_as_few_as_can_be():
     assert [starts(size, 64, 16) for size in (160, 192, 224)] == [[0, 48, 96], [0, 48, 96, 128], [0, 48, 96, 144, 160]]
     assert len(places((160, 192, 224), 64, 16)) == 3 * 4 * 5

@@ -14,8 +14,9 @@ Fusion = Literal["cosine", "mean", "crop"]
 def starts(size: int, block: int, overlap: int) -> list[int]:
     """Where the blocks along an axis begin: every block - overlap voxels, the last shifted inward so that it ends
     with the axis; [0] where the axis is no longer than a block."""
-    last = max(size - block, 0)
-    return [*range(0, last, block - overlap), last]
+    if size <= block:
+        return [0]
+    return [*range(0, size - block, block - overlap), size - block]
 
 
 def places(shape: Sequence[int], block: int, overlap: int) -> list[Place]:
