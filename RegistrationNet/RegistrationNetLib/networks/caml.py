@@ -187,7 +187,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(ConvNorm(channels, channels), conv3(channels, channels), InstanceNorm())
+        self.body = nn.Sequential(ConvNorm(channels, channels), conv3(channels, channels, bias=False), InstanceNorm())
 
     def forward(self, feature: Tensor) -> Tensor:
         """(N, C, D, H, W) -> same."""
@@ -200,7 +200,7 @@ class Up(nn.Module):
     def __init__(self, below: int, channels: int) -> None:
         super().__init__()
         self.narrow = pointwise(below, channels)
-        self.merge = ConcatConv3(2 * channels, channels)
+        self.merge = ConcatConv3(2 * channels, channels, bias=False)
         self.finish = nn.Sequential(InstanceNorm(), nn.LeakyReLU(SLOPE, inplace=True))
 
     def forward(self, below: Tensor, skip: Tensor) -> Tensor:

@@ -153,7 +153,7 @@ class Up(nn.Module):
     def __init__(self, below: int, channels: int, maxca: bool) -> None:
         super().__init__()
         self.narrow = pointwise(below, channels)  # before doubling: it commutes, and costs an eighth
-        self.merge = ConcatConv3(2 * channels, channels)
+        self.merge = ConcatConv3(2 * channels, channels, bias=False)
         self.norm = nn.Sequential(InstanceNorm(), nn.LeakyReLU(SLOPE, inplace=True))
         self.conv = ConvNorm(channels, channels)
         self.maxca = MAXCABlock(channels) if maxca else nn.Identity()

@@ -5,7 +5,8 @@ attention mechanism", Frontiers in Medicine 12, 2025, doi:10.3389/fmed.2025.1689
 
 Blocks, scHAF with its concatenation order and the compared baseline are the paper's. Where it is silent, ours:
 moving before fixed at the input; widths and the number of levels; sigmoid on both gates; the width of the
-hidden layer in the second gate; the convolutions at full resolution. The output is a displacement, not integrated.
+hidden layer in the second gate; the convolutions at full resolution; initial weights after He et al. (ICCV 2015). The
+output is a displacement, not integrated.
 
 The paper names the gates the other way round from what they compute, and so do the classes here: its "channel
 attention" is one map over *space*, its "spatial attention" one weight per *channel*. Both read the same feature.
@@ -44,7 +45,10 @@ class UDRNetConfig:
 
 
 def conv3(inputs: int, outputs: int) -> nn.Conv3d:
-    return nn.Conv3d(inputs, outputs, kernel_size=3, padding=1)
+    """3 x 3 x 3, for a ReLU behind it: PyTorch's own initial weights would halve the signal at every layer."""
+    conv = nn.Conv3d(inputs, outputs, kernel_size=3, padding=1)
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+    return conv
 
 
 def convs(*widths: int) -> nn.Sequential:

@@ -31,11 +31,12 @@ def test_a_FlowHead_starts_tiny_but_not_at_zero():
 
 
 @pytest.mark.parametrize("depth", [7, 16, 17, 40])
-def test_slabs_give_what_one_call_gives(depth: int):
+def test_slabs_give_what_one_call_gives(depth: int, monkeypatch: pytest.MonkeyPatch):
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Conv3d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv3d(4, 3, 3, padding=1))
     volume = torch.rand(2, 2, depth, 6, 5)
     whole = layers(volume).detach()
+    monkeypatch.setattr("RegistrationNetLib.networks.blocks.slabs.SLAB", 0)
     with torch.no_grad():
         slabs = in_slabs(layers, volume, reach=2)
         too_short = in_slabs(layers, volume, reach=1)
@@ -51,7 +52,7 @@ def test_slabs_never_show_the_function_more_than_they_must_at_inference():
         seen.append(volume.shape[2])
         return volume
 
-    volume = torch.rand(1, 1, 50, 2, 2)
+    volume = torch.rand(1, 1, 50, 192, 224)
     with torch.inference_mode():
         assert torch.equal(in_slabs(watch, volume, reach=1), volume)
     assert max(seen) == 18
@@ -60,11 +61,19 @@ def test_slabs_never_show_the_function_more_than_they_must_at_inference():
     assert seen == [50]
 
 
-def test_concat_conv_is_the_conv_of_the_concatenation():
+def test_small_volumes_are_one_slab():
+    seen = []
+    with torch.inference_mode():
+        in_slabs(lambda volume: seen.append(volume.shape[2]) or volume, torch.rand(1, 1, 64, 64, 64), reach=1)
+    assert seen == [64]
+
+
+def test_concat_conv_is_the_conv_of_the_concatenation(monkeypatch: pytest.MonkeyPatch):
     torch.manual_seed(0)
     conv = ConcatConv3(5, 4)
     first, second = torch.rand(1, 2, 20, 6, 7), torch.rand(1, 3, 20, 6, 7)
     expected = torch.nn.functional.conv3d(torch.cat([first, second], 1), conv.weight, conv.bias, padding=1)
     torch.testing.assert_close(conv(first, second), expected)
+    monkeypatch.setattr("RegistrationNetLib.networks.blocks.slabs.SLAB", 0)
     with torch.no_grad():
         torch.testing.assert_close(conv(first, second), expected, atol=1e-6, rtol=1e-5)

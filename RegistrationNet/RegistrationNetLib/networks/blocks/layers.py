@@ -8,9 +8,9 @@ SLOPE = 0.2  # of LeakyReLU
 EPSILON = 1e-5  # added to variances
 
 
-def conv3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv3d:
-    """3 x 3 x 3, padding 1."""
-    return nn.Conv3d(inputs, outputs, kernel_size=3, stride=stride, padding=1)
+def conv3(inputs: int, outputs: int, stride: int = 1, bias: bool = True) -> nn.Conv3d:
+    """3 x 3 x 3, padding 1. Without bias where an InstanceNorm follows, which would take it away."""
+    return nn.Conv3d(inputs, outputs, kernel_size=3, stride=stride, padding=1, bias=bias)
 
 
 def pointwise(inputs: int, outputs: int) -> nn.Conv3d:
@@ -34,7 +34,7 @@ class ConvNorm(nn.Sequential):
     """conv3, InstanceNorm, LeakyReLU 0.2."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__(conv3(inputs, outputs, stride), InstanceNorm(), nn.LeakyReLU(SLOPE, inplace=True))
+        super().__init__(conv3(inputs, outputs, stride, bias=False), InstanceNorm(), nn.LeakyReLU(SLOPE, inplace=True))
 
 
 class ChannelNorm(nn.LayerNorm):

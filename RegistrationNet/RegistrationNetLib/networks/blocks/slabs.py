@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-THICKNESS = 16  # planes a slab: at 160 x 192 x 224 and 48 channels 150 MB instead of 1.3 GB
+THICKNESS = 16  # planes a slab at least
+SLAB = 2**19  # voxels a slab, about: of 48 channels 100 MB. Small ones would fall to PyTorch's slow convolution
 
 
 def in_slabs(function: Callable[..., Tensor], *volumes: Tensor, reach: int) -> Tensor:
@@ -15,19 +16,20 @@ def in_slabs(function: Callable[..., Tensor], *volumes: Tensor, reach: int) -> T
     the volume's border the same as its own padding; so the result is that of one call.
     """
     depth = volumes[0].shape[2]
-    if torch.is_grad_enabled() or depth <= THICKNESS:
+    thickness = max(THICKNESS, SLAB // volumes[0][0, 0, 0].numel())
+    if torch.is_grad_enabled() or depth <= thickness:
         return function(*volumes)
 
     def slab(start: int, stop: int) -> Tensor:
         near, far = max(start - reach, 0), min(stop + reach, depth)
         return function(*(volume[:, :, near:far] for volume in volumes))[:, :, start - near : stop - near]
 
-    first = slab(0, THICKNESS)
+    first = slab(0, thickness)
     batch, channels, _, height, width = first.shape
     whole = first.new_empty(batch, depth, height, width, channels).movedim(-1, 1)  # channels last in memory
-    whole[:, :, :THICKNESS] = first
-    for start in range(THICKNESS, depth, THICKNESS):
-        stop = min(start + THICKNESS, depth)
+    whole[:, :, :thickness] = first
+    for start in range(thickness, depth, thickness):
+        stop = min(start + thickness, depth)
         whole[:, :, start:stop] = slab(start, stop)
     return whole
 
@@ -35,8 +37,8 @@ def in_slabs(function: Callable[..., Tensor], *volumes: Tensor, reach: int) -> T
 class ConcatConv3(nn.Conv3d):
     """conv3 over the concatenated channels of several features: what follows a skip connection."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, kernel_size=3, padding=1)
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, kernel_size=3, padding=1, bias=bias)
 
     def forward(self, *features: Tensor) -> Tensor:
         """(N, C_i, D, H, W) each -> (N, outputs, D, H, W)."""
