@@ -20,6 +20,12 @@ AXES = ("regional", "dilated", "global")
 each_axis = pytest.mark.parametrize("axis", AXES)
 
 
+@pytest.fixture(autouse=True)
+def thin_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small volumes, too, are worked through in several slabs at inference."""
+    monkeypatch.setattr("RegistrationNetLib.networks.blocks.slabs.SLAB", 0)
+
+
 def volume(*shape: int, seed: int = 1, batch: int = 2) -> Tensor:
     return torch.randn(batch, C, *shape, generator=torch.Generator().manual_seed(seed))
 

@@ -96,3 +96,16 @@ def test_channels_that_are_zero_in_all_tokens_are_weighed_evenly_and_have_finite
     torch.testing.assert_close(attention, torch.full((1, HEADS, WIDTH, WIDTH), 1 / WIDTH))
     attention.square().sum().backward()
     assert qk.grad.isfinite().all()
+
+
+def test_rounding_does_not_decide_the_direction_of_a_channel_that_is_next_to_zero():
+    """One token, as in a small image at a coarse level: without a shortest length the attention would jump."""
+    q, k = tokens(0, 1), tokens(1, 1)
+    above, below = q.clone(), q.clone()
+    above[:, :, 0], below[:, :, 0] = 1e-7, -1e-7
+    for attention in (
+        lambda query: covariance_attention(query, k, TEMPERATURE),
+        lambda query: attention_of(products(side_by_side(query, k)), TEMPERATURE),
+    ):
+        torch.testing.assert_close(attention(above), attention(below), atol=1e-4, rtol=0)
+        torch.testing.assert_close(attention(3 * q.sign()), attention(q.sign()))  # longer ones have a direction alone

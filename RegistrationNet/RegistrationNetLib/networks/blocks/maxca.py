@@ -22,12 +22,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from RegistrationNetLib.networks.blocks.layers import SLOPE, ChannelNorm, conv3
-from RegistrationNetLib.networks.blocks.slabs import in_slabs
+from RegistrationNetLib.networks.blocks.slabs import in_slabs, planes
 from RegistrationNetLib.networks.blocks.xca import attention_of, products
 
 Axis = Literal["regional", "dilated", "global"]
 NARROWEST = 8  # channels of a head
-PLANES = 16  # of a slab, about
 
 # orders of the axes (N, cubes, f, cubes, f, cubes, f, C) of a volume cut into cubes of f^3 voxels
 CUBES = (0, 1, 3, 5, 2, 4, 6, 7)  # cube by cube
@@ -157,7 +156,7 @@ class MAXCABlock(nn.Module):
         attention: Literal["multi-axis", "global"] = "multi-axis",
     ) -> None:
         super().__init__()
-        self.planes = max(PLANES // region, 1) * region
+        self.region = region
 
         def branch(on: bool, axis: Axis) -> XCA | Same:
             of = "global" if attention == "global" else axis
@@ -201,9 +200,10 @@ class MAXCABlock(nn.Module):
         """Slabs of whole regions, one plane of each neighbour beside them, and how many of those are beyond the volume;
         channels last, (N, d + 2, H, W, C). With gradients one slab: they need the whole anyway."""
         volume, depth = x.movedim(1, -1), x.shape[2]
-        planes = depth if torch.is_grad_enabled() else self.planes
-        for start in range(0, depth, planes):
-            stop = min(start + planes, depth)
+        rows = max(planes(x) // self.region, 1) * self.region
+        thickness = depth if torch.is_grad_enabled() else rows
+        for start in range(0, depth, thickness):
+            stop = min(start + thickness, depth)
             beyond = int(start == 0), int(stop == depth)
             yield volume[:, start - 1 + beyond[0] : stop + 1 - beyond[1]].contiguous(), beyond
 

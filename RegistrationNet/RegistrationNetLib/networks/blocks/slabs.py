@@ -9,6 +9,11 @@ THICKNESS = 16  # planes a slab at least
 SLAB = 2**19  # voxels a slab, about: of 48 channels 100 MB. Small ones would fall to PyTorch's slow convolution
 
 
+def planes(volume: Tensor) -> int:
+    """How many planes of a volume (N, C, D, H, W) are a slab."""
+    return max(THICKNESS, SLAB // volume[0, 0, 0].numel())
+
+
 def in_slabs(function: Callable[..., Tensor], *volumes: Tensor, reach: int) -> Tensor:
     """function(*volumes), slab by slab along D while no gradient is recorded: what it builds never exists whole.
 
@@ -16,7 +21,7 @@ def in_slabs(function: Callable[..., Tensor], *volumes: Tensor, reach: int) -> T
     the volume's border the same as its own padding; so the result is that of one call.
     """
     depth = volumes[0].shape[2]
-    thickness = max(THICKNESS, SLAB // volumes[0][0, 0, 0].numel())
+    thickness = planes(volumes[0])
     if torch.is_grad_enabled() or depth <= thickness:
         return function(*volumes)
 

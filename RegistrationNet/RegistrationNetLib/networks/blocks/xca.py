@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SHORTEST = 1e-12  # of a squared length: a channel that is zero in all tokens divides by this
+SHORTEST = 1e-2
+"""A channel shorter than this is divided by this instead of its length. Among one or few tokens, as in a small image at
+a coarse level, a channel's direction is little more than its sign, which rounding would decide."""
 
 
 def covariance_attention(q: Tensor, k: Tensor, temperature: Tensor) -> Tensor:
@@ -18,7 +20,7 @@ def covariance_attention(q: Tensor, k: Tensor, temperature: Tensor) -> Tensor:
 
     q, k: (..., heads, channels, tokens); temperature: (heads, 1, 1) -> (..., heads, channels, channels).
     """
-    q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+    q, k = F.normalize(q, dim=-1, eps=SHORTEST), F.normalize(k, dim=-1, eps=SHORTEST)
     return (temperature * (q @ k.transpose(-2, -1))).softmax(dim=-1)
 
 
@@ -43,6 +45,6 @@ def attention_of(sums: Tensor, temperature: Tensor) -> Tensor:
     (..., heads, 2 channels, 2 channels) and (heads, 1, 1) -> (..., heads, channels, channels).
     """
     channels = sums.shape[-1] // 2
-    scale = sums.diagonal(dim1=-2, dim2=-1).clamp(min=SHORTEST).rsqrt()
+    scale = sums.diagonal(dim1=-2, dim2=-1).clamp(min=SHORTEST**2).rsqrt()
     cosines = sums[..., :channels, channels:] * scale[..., :channels, None] * scale[..., None, channels:]
     return (temperature * cosines).softmax(dim=-1)
