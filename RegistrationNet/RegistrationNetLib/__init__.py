@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from RegistrationNetLib.core.mapping import Affine as Affine
     from RegistrationNetLib.core.mapping import Displacement as Displacement
     from RegistrationNetLib.core.mapping import Mapping as Mapping
+    from RegistrationNetLib.engine.models import Model as Model
+    from RegistrationNetLib.engine.models import models as models
     from RegistrationNetLib.engine.result import Registration as Registration
     from RegistrationNetLib.engine.settings import Settings as Settings
 
 _HOMES = {
     "register": "RegistrationNetLib.api",
     "save": "RegistrationNetLib.api",
+    "models": "RegistrationNetLib.engine.models",
+    "Model": "RegistrationNetLib.engine.models",
     "Registration": "RegistrationNetLib.engine.result",
     "Settings": "RegistrationNetLib.engine.settings",
     "Image": "RegistrationNetLib.core.image",

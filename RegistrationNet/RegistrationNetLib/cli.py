@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
@@ -14,6 +16,9 @@ from RegistrationNetLib.core.version import __version__
 from RegistrationNetLib.engine.result import OnProgress
 from RegistrationNetLib.engine.settings import PRESETS, STAGES, Knob, Settings, knobs
 from RegistrationNetLib.networks import registry
+
+if TYPE_CHECKING:
+    from RegistrationNetLib.engine.models import Model
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -25,6 +30,26 @@ class Named(click.Path):
         if value == "":
             self.fail("it is empty; name a file or folder.", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class ModelName(click.Choice[str]):
+    """A network of the list, or a file and a class of one's own."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if registry.OWN in value else super().convert(value, param, ctx)
+
+
+class Size(click.ParamType[tuple[int, ...]]):
+    """Voxels along the three axes, as 160x192x224."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        parts = value if isinstance(value, tuple) else value.split("x")
+        try:
+            return tuple(int(part) for part in parts)
+        except ValueError:
+            self.fail(f"'{value}' is no size; write it as 160x192x224.", param, ctx)
 
 
 PATH = Named(path_type=Path)
@@ -84,10 +109,11 @@ def main() -> None:
 @PRESET
 @click.option(
     "--model",
-    type=click.Choice(["none", *registry.names()]),
+    type=ModelName(["none", *registry.names()]),
     default="none",
     show_default=True,
-    help="Network that predicts a starting deformation; none: refinement alone.",
+    help="Network that predicts a starting deformation (see registrationnet models), or a network of your own, as "
+    "my_network.py:MyNet; none: refinement alone.",
 )
 @click.option(
     "--weights",
@@ -200,6 +226,62 @@ def demo(fixed: Path | None, moving: Path | None, output: Path, preset: str) -> 
     for line in lines:
         click.echo(line)
     summarise(report, output, written)
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--size", type=Size(), default="160x192x224", show_default=True, help="Voxels of your images.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; its keys are explained in docs/networks/README.md.")
+def models(names: tuple[str, ...], size: tuple[int, ...], device: str, as_json: bool) -> None:
+    """List the networks (or only those named): what each is for and its paper, with an estimate of what one prediction
+    would need for images of your size on your device.
+
+    Memory is counted without computing anything; time is measured on small images and scaled up. Expect a quarter to
+    either side, for time a third.
+
+    Example: registrationnet models --size 256x256x180
+    """
+    from RegistrationNetLib.engine import models as listing
+
+    with progress() as on_progress:
+        listed = listing.models(names, size=size, device=device, on_progress=on_progress)
+    where = listing.device_in_words(device)
+    if as_json:
+        document = {"size": list(size), "device": where, "models": [asdict(model) for model in listed]}
+        click.echo(json.dumps(document, indent=2))
+    else:
+        print_models(listed, size, where)
+
+
+def print_models(listed: Sequence[Model], size: Sequence[int], device: str | None) -> None:
+    """A table that 80 columns have room for, and what its figures mean."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("network", box=None, pad_edge=False)
+    for title in ("million\nparameters", "GiB", "seconds", "trained\nweights"):
+        table.add_column(title, justify="right", vertical="top")
+    for model in listed:
+        about = Text.assemble((model.name, "bold"), f"\n{model.purpose}\n", (model.paper, "dim"), "\n")
+        if model.weights:
+            about.append(f"Weights: {model.training_data}; {model.licence}\n")
+        costs = (
+            "-" if model.parameters is None else f"{model.parameters / 1e6:.1f}",
+            "-" if model.peak_bytes is None else f"{model.peak_bytes / 2**30:.1f}",
+            "-" if model.seconds is None else f"{model.seconds:.2g}" if model.seconds < 10 else f"{model.seconds:.0f}",
+        )
+        table.add_row(about, *costs, "yes" if model.weights else "none yet")
+    console = Console(highlight=False)
+    console.print(table)
+    if device is not None:
+        console.print(
+            f"GiB and seconds are estimates for one prediction from images of {'x'.join(map(str, size))} voxels on "
+            f"{device}, before refinement; PyTorch itself takes about 0.4 GiB more."
+        )
+    for note in dict.fromkeys(model.note for model in listed if model.note):
+        console.print(f"Note: {note}", markup=False)
 
 
 @contextmanager

@@ -62,16 +62,17 @@ def predict(model: Model, fixed: Tensor, moving: Tensor, grid: Grid, precision: 
     assert model.network is not None
     device = fixed.device
     network = model.network.to(device).eval()
-    mixed = precision == "mixed" or (precision == "auto" and device.type == "cuda")
     pair = [_at_spacing(image, grid, model.spacing) for image in (fixed, moving)]
-    with torch.inference_mode(), torch.autocast(device.type, _half(device), enabled=mixed):
+    with torch.inference_mode(), arithmetic(device, precision):
         field = network(*pair)[-1]
     return spatial.resize_field(field, fixed.shape[2:])
 
 
-def _half(device: torch.device) -> torch.dtype:
-    """CPUs compute in bfloat16; GPUs in float16, whose steps are eight times finer."""
-    return torch.bfloat16 if device.type == "cpu" else torch.float16
+def arithmetic(device: torch.device, precision: str = "auto") -> torch.autocast:
+    """Within it a network computes in this precision. Mixed, CPUs take bfloat16; GPUs float16, whose steps are eight
+    times finer."""
+    mixed = precision == "mixed" or (precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, torch.bfloat16 if device.type == "cpu" else torch.float16, enabled=mixed)
 
 
 def _at_spacing(image: Tensor, grid: Grid, spacing: tuple[float, float, float] | None) -> Tensor:

@@ -58,13 +58,17 @@ class AffineNorm(InstanceNorm):
 
 
 def with_own_norms(body: nn.Module) -> nn.Module:
-    """The body with its normalisations replaced."""
-    for module in list(body.modules()):
-        for key, child in module.named_children():
-            if isinstance(child, nn.BatchNorm3d):
-                setattr(module, key, AffineNorm(child.num_features))
-            elif isinstance(child, nn.InstanceNorm3d):
-                setattr(module, key, InstanceNorm())
+    """The body with its normalisations replaced, and without the biases that one right behind them takes away."""
+    before: nn.Module = body
+    for path, module in list(body.named_modules()):
+        if isinstance(module, nn.BatchNorm3d | nn.InstanceNorm3d):
+            own = AffineNorm(module.num_features) if isinstance(module, nn.BatchNorm3d) else InstanceNorm()
+            parent, _, key = path.rpartition(".")
+            setattr(body.get_submodule(parent), key, own)
+            if isinstance(before, nn.Conv3d | nn.ConvTranspose3d):
+                before.register_parameter("bias", None)
+        if not list(module.children()):
+            before = module
     return body
 
 

@@ -63,8 +63,8 @@ PARAMETERS = {  # by hand: 27 weights per pair of channels in a conv3, and a bia
     ("maxca", (("host", "udrnet"),)): 638_739 + 21_177 + 3 * 84_593 + 228_560 + 57_320,
     ("maxca", (("flow_update", "sum"),)): 5_757_688,
     # MONAI's, narrow. Attention: input, four levels down, gates with merging, head; residual: down, bottom, up, head
-    ("attention-unet", (("width", 4),)): 672 + (162 * 1_360 + 12 * 60) + (109 * 1_360 + 466) + 327,
-    ("residual-unet", (("width", 4),)): 878 + (216 * 336 + 174) + 168_130 + 60_551 + 327,
+    ("attention-unet", (("width", 4),)): 664 + (162 * 1_360 + 8 * 60) + (109 * 1_360 + 282) + 327,
+    ("residual-unet", (("width", 4),)): 870 + (216 * 336 + 62) + 168_002 + 60_491 + 327,
     # tokens of 16^3 voxels and 12 layers of attention on 48 channels; convs of the four skips; decoder; head
     ("unetr", (("shape", (64, 64, 48)), ("width", 4), ("hidden", 48))): 733_200 + 45_968 + 130_544 + 327,
     # patches, attention on 12 to 96 channels (2 * 45 heads with 13^3 distances), convs of the skips, decoder, head
