@@ -1,6 +1,8 @@
 """The program as a person meets it: what it writes, what it says, and how it ends."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from RegistrationNetLib import api
 from RegistrationNetLib.cli import main
 from RegistrationNetLib.engine.settings import Align, Prepare, Refine, knobs
 from RegistrationNetLib.files.images import write_image
+from RegistrationNetLib.networks import registry
 from RegistrationNetLib.phantom import phantom_pair
 
 WRITTEN = {
@@ -116,7 +119,7 @@ def test_each_setting_is_an_option_whose_help_is_its_own_sentence():
 
 
 def test_help_of_every_command_has_a_line_to_paste():
-    for command in ("register", "apply"):
+    for command in ("register", "apply", "models"):
         assert f"Example: registrationnet {command}" in run(command, "--help")[1]
 
 
@@ -283,3 +286,70 @@ def test_one_call_takes_paths_and_simpleitk_images_alike(pair):
     one, other = (api.register(*inputs, preset="fast", transform="rigid") for inputs in (paths, images))
     np.testing.assert_array_equal(one.mapping.affine.matrix, other.mapping.affine.matrix)
     assert type(one) is type(other)
+
+
+MODEL_KEYS = [
+    *("name", "title", "purpose", "paper", "group", "weights", "licence", "training_data"),
+    *("parameters", "flops", "peak_bytes", "seconds", "note"),
+]
+
+
+def test_models_prints_a_table_that_fits_80_columns():
+    result = CliRunner().invoke(main, ["models", "voxelmorph", "udrnet", "--size", "20x24x28", "--device", "cpu"])
+    assert result.exit_code == 0
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    said = " ".join(result.stdout.split())
+    for name, million in (("udrnet", "0.9"), ("voxelmorph", "0.3")):
+        assert f"{name} {million} 0.0" in said
+        assert registry.entry(name).purpose.split()[0] in said
+        assert registry.entry(name).paper.split(",")[0] in said
+    assert "images of 20x24x28 voxels on cpu" in said
+    assert result.stderr.split("\n")[:2] == ["Estimating voxelmorph ...", "Estimating udrnet ..."]
+
+
+def test_models_prints_json_with_the_documented_keys():
+    result = CliRunner().invoke(main, ["models", "voxelmorph", "--json", "--size", "20x24x28", "--device", "cpu"])
+    document = json.loads(result.stdout)
+    assert list(document) == ["size", "device", "models"]
+    assert document["size"] == [20, 24, 28]
+    assert document["device"].startswith("cpu")
+    (model,) = document["models"]
+    assert list(model) == MODEL_KEYS
+    assert model["parameters"] == 327_331
+    page = (Path(__file__).parents[2] / "docs" / "networks" / "README.md").read_text()
+    assert [key for key in [*document, *model] if f"`{key}`" not in page] == []
+
+
+def test_models_shows_dashes_and_the_cure_for_what_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "einops", None)
+    status, said = run("models", "unetr", "--size", "20x24x28")
+    assert status == 0
+    assert "unetr - - - none yet" in said
+    assert 'pip install "registrationnet[comparison]"' in said
+
+
+def test_models_lists_purposes_and_papers_without_PyTorch():
+    code = "import sys; sys.modules['torch'] = None; from RegistrationNetLib.cli import main; main(['models'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(f"{name} " in done.stdout for name in registry.names())
+    assert done.stdout.count(" - ") >= 3 * len(registry.names())
+    assert "PyTorch is not installed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["unet"], "no network 'unet'"),
+        (["voxelmorph", "--size", "20x24"], "three numbers of voxels"),
+        (["voxelmorph", "--size", "0x24x20"], "three numbers of voxels"),
+        (["voxelmorph", "--size", "large"], "write it as 160x192x224"),
+        (["voxelmorph", "--device", "abacus"], "no device 'abacus'"),
+        (["none.py:Net"], "existing file"),
+    ],
+)
+def test_models_refuses_what_is_not_there_in_a_sentence(arguments, words):
+    status, said = run("models", *arguments)
+    assert status == 2
+    assert words in said
+    assert "Traceback" not in said

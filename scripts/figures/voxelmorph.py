@@ -7,7 +7,7 @@ LEVELS = (("1", "16"), ("1/2", "32"), ("1/4", "32"), ("1/8", "32"))
 
 def draw() -> Canvas:
     canvas = Canvas(860, 330)
-    pair = canvas.box(10, 20, 90, 40, "moving, fixed\n2 channels", "image")
+    pair = canvas.box(10, 20, 100, 40, "moving, fixed\n2 channels", "image")
     encoder = []
     for depth, (scale, width) in enumerate(LEVELS):
         encoder.append(canvas.box(140 + 35 * depth, 20 + 55 * depth, 90, 40, f"conv3\n{width} at {scale}"))
@@ -22,7 +22,7 @@ def draw() -> Canvas:
         canvas.arrow(lower.top if lower is not bottom else bottom.right, upper.bottom)
     for skip, level in zip(encoder, decoder, strict=True):
         canvas.arrow(skip.right, level.left, "skip")
-    full = canvas.box(650, 20, 90, 40, "conv3 32,\n16, 16")
+    full = canvas.box(650, 20, 90, 40, "2 x conv3\n16 at 1")
     head = canvas.box(770, 20, 80, 40, "head\nvelocity v", "field")
     field = canvas.box(770, 110, 80, 50, "u = exp(v)\nat 1/2,\nresized", "field")
     canvas.arrow(decoder[0].right, full.left)
