@@ -1,7 +1,7 @@
 """What each network costs: parameters, operations, memory and time of one prediction at growing sizes.
 
-`python -m benchmarks.networks` measures each in a process of its own, so that memory is that network's alone, and writes
-the table of docs/benchmarks.md. With a GPU it measures there too, in half precision.
+`python -m benchmarks.networks --write` measures each in a process of its own, so that memory is that network's alone,
+and puts the table into docs/benchmarks.md: on a GPU, where there is one, in half precision, else on the CPU.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ import time
 from dataclasses import asdict, dataclass
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.page import machine, write_table
 from RegistrationNetLib.core.errors import RegistrationError
 from RegistrationNetLib.engine.devices import choose, describe
+from RegistrationNetLib.engine.estimate import count, made_for
 from RegistrationNetLib.engine.memory import peak_memory_mib
+from RegistrationNetLib.engine.predict import arithmetic
 from RegistrationNetLib.networks import registry
 
 SIZES = ("64x64x64", "96x96x96", "128x128x128", "160x192x224")
 HEADER = """| network | million parameters | {sizes} |
 |---|---|{rules}|"""
 INTRODUCTION = """One prediction (no gradients) from a pair of images, by size. Each cell: seconds; GiB at peak; billion
-multiply-adds. Memory is the whole process's, PyTorch itself ({empty:.2f} GiB) included, on a GPU what was allocated there. Time
-is the best of up to three predictions after a warm-up, or the only one where it takes longer than a minute."""
+multiply-adds. Memory is the whole process's, PyTorch itself ({empty:.2f} GiB) included, on a GPU what was allocated
+there. Time is the best of three predictions after a warm-up, or the only one where that takes over a minute."""
 
 
 @dataclass(frozen=True)
@@ -43,29 +44,22 @@ class Cost:
 def measure(name: str, size: tuple[int, ...], device: torch.device, compiled: bool) -> Cost:
     """In this process; the peak is right only in a fresh one."""
     torch.manual_seed(0)
-    network = registry.create(name).eval().to(device)
+    network, parameters = made_for(name, size)
+    network.to(device)
     pair = torch.rand(2, 1, 1, *size, device=device)
-    mixed = device.type == "cuda"
     predict = torch.compile(network) if compiled else network
 
     def once() -> float:
         started = time.perf_counter()
-        with torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=mixed):
-            predict(*pair)
-        if mixed:
-            torch.cuda.synchronize(device)
+        with torch.inference_mode(), arithmetic(device):
+            predict(*pair)[-1].sum().item()  # waits until a GPU is done
         return time.perf_counter() - started
 
     seconds = once()
     if seconds < 60:
         seconds = min(once() for _ in range(3))
-    gib = torch.cuda.max_memory_allocated(device) / 2**30 if mixed else peak_memory_mib() / 2**10
-    counter = FlopCounterMode(display=False)
-    meta = registry.create(name).eval().to("meta")
-    with counter, torch.inference_mode():
-        meta(*(image.to("meta") for image in pair))
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    return Cost(parameters, seconds, gib, counter.get_total_flops() // 2)
+    gib = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else peak_memory_mib() / 2**10
+    return Cost(parameters, seconds, gib, count(made_for(name, size)[0], size, device).flops // 2)
 
 
 def in_own_process(name: str, size: str, device: str, compiled: bool) -> Cost | str:

@@ -101,10 +101,12 @@ def overfit(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="only these networks")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="only these networks (default: all but those for comparison)"
+    )
     parser.add_argument("--fixed", type=Path, help="fixed image (default: the phantom)")
     parser.add_argument("--moving", type=Path, help="moving image")
-    parser.add_argument("--steps", type=int, default=150, help="training steps (default: 150)")
+    parser.add_argument("--steps", type=int, default=80, help="training steps (default: 80)")
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate at first (default: 0.001)")
     parser.add_argument("--voxels", type=int, default=110_000, help="of the grid worked on (default: 110000)")
     parser.add_argument("--device", default="auto")
@@ -126,7 +128,7 @@ def main() -> None:
     ]
     print(HEADER, *rows, sep="\n", flush=True)
     short = []
-    for name in asked.names or registry.names():
+    for name in asked.names or [name for name in registry.names() if registry.entry(name).group != "comparison"]:
         torch.manual_seed(0)
         network = registry.create(name).to(device)
         parameters = sum(p.numel() for p in network.parameters())

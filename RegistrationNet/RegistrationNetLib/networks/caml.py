@@ -33,7 +33,6 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from RegistrationNetLib.core.objective import Objective, Term
 from RegistrationNetLib.core.spatial import compose, resize_field, warp
@@ -48,6 +47,7 @@ from RegistrationNetLib.networks.blocks.layers import (
     double,
     pointwise,
 )
+from RegistrationNetLib.networks.blocks.recompute import recomputed
 from RegistrationNetLib.networks.blocks.slabs import ConcatConv3
 from RegistrationNetLib.networks.blocks.windows import cut, fill, rows, together
 
@@ -101,14 +101,9 @@ class CrossAttention(nn.Module):
         voxels = fill(base.new_ones(1, 1, *base.shape[2:]), window, margin)
         bias = self.position_bias()
         parts = zip(rows(query, window), rows(key_value, window, margin), rows(voxels, window, margin), strict=True)
-        attended = torch.cat([self.remembered(*part, bias) for part in parts], dim=1)
+        # in training computed again: a row's windows would be 8 times the features, its weights more
+        attended = torch.cat([recomputed(self.attend, *part, bias) for part in parts], dim=1)
         return voxelwise(self.out, together(attended, base.shape[2:], window))
-
-    def remembered(self, *inputs: Tensor) -> Tensor:
-        """`attend`, computed again for the gradient: its windows would be 8 times the features, its weights more."""
-        if torch.is_grad_enabled():
-            return checkpoint(self.attend, *inputs, use_reentrant=False, preserve_rng_state=False)
-        return self.attend(*inputs)
 
     def attend(self, query: Tensor, key_value: Tensor, voxels: Tensor, bias: Tensor) -> Tensor:
         """One row of windows (see `rows`) -> (N, G, T, C). Tokens that are no voxels are masked."""

@@ -22,7 +22,6 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from RegistrationNetLib.core.objective import Objective, Term
 from RegistrationNetLib.core.spatial import compose, lattice, resize_field, warp
@@ -39,6 +38,7 @@ from RegistrationNetLib.networks.blocks.layers import (
 )
 from RegistrationNetLib.networks.blocks.maxca import MAXCABlock
 from RegistrationNetLib.networks.blocks.partition import Place, fuse, places
+from RegistrationNetLib.networks.blocks.recompute import recomputed
 from RegistrationNetLib.networks.blocks.slabs import ConcatConv3, in_slabs
 from RegistrationNetLib.networks.blocks.windows import inside, together, windows
 
@@ -267,5 +267,4 @@ class CascadedBlocks(nn.Module):
         for first in range(0, len(blocks), at_once):
             group = blocks[first : first + at_once]
             x = torch.cat([torch.cat([pair[:, :, *p], coordinates(p, pair)], dim=1) for p in group])
-            found = checkpoint(self.block, x, use_reentrant=False) if torch.is_grad_enabled() else self.block(x)
-            yield from found.chunk(len(group))
+            yield from recomputed(self.block, x).chunk(len(group))

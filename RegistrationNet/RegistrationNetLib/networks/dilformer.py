@@ -42,7 +42,8 @@ from RegistrationNetLib.networks.blocks.layers import (
     double,
     pointwise,
 )
-from RegistrationNetLib.networks.blocks.maxca import MAXCABlock, recomputed
+from RegistrationNetLib.networks.blocks.maxca import MAXCABlock
+from RegistrationNetLib.networks.blocks.recompute import recomputed
 from RegistrationNetLib.networks.blocks.slabs import in_slabs
 from RegistrationNetLib.networks.blocks.xca import cross_covariance
 

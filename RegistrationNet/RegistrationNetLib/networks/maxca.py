@@ -29,7 +29,8 @@ from RegistrationNetLib.networks.blocks.anysize import crop_to, pad_to_multiple
 from RegistrationNetLib.networks.blocks.correlation import corr27
 from RegistrationNetLib.networks.blocks.flow import FlowHead
 from RegistrationNetLib.networks.blocks.layers import SLOPE, ChannelNorm, InstanceNorm, conv3, double
-from RegistrationNetLib.networks.blocks.maxca import MAXCABlock, recomputed
+from RegistrationNetLib.networks.blocks.maxca import MAXCABlock
+from RegistrationNetLib.networks.blocks.recompute import recomputed
 from RegistrationNetLib.networks.blocks.slabs import in_slabs
 from RegistrationNetLib.networks.udrnet import UDRNet, UDRNetConfig
 from RegistrationNetLib.networks.voxelmorph import VoxelMorph, VoxelMorphConfig

@@ -12,16 +12,16 @@ the first adds up the products, the second applies the attentions to v. Nothing 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from RegistrationNetLib.networks.blocks.layers import SLOPE, ChannelNorm, conv3
+from RegistrationNetLib.networks.blocks.recompute import recomputed
 from RegistrationNetLib.networks.blocks.slabs import in_slabs, planes
 from RegistrationNetLib.networks.blocks.xca import attention_of, products
 
@@ -38,13 +38,6 @@ FROM_LATTICES = (0, 4, 1, 5, 2, 6, 3, 7)
 def most_heads(channels: int) -> int:
     """The most heads of one width that leave each at least 8 channels; 1 below 16."""
     return next(heads for heads in range(max(channels // NARROWEST, 1), 0, -1) if channels % heads == 0)
-
-
-def recomputed(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """function(*arguments, **options); in training what it builds is thrown away and built again for the gradient."""
-    if not torch.is_grad_enabled():
-        return function(*arguments, **options)
-    return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False, **options)
 
 
 def own(part: Tensor, beyond: tuple[int, int]) -> Tensor:
