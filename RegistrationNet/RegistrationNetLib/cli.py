@@ -238,7 +238,7 @@ def models(names: tuple[str, ...], size: tuple[int, ...], device: str, as_json: 
     would need for images of your size on your device.
 
     Memory is counted without computing anything; time is measured on small images and scaled up. Expect a quarter to
-    either side, for time a third.
+    either side, for time up to a half.
 
     Example: registrationnet models --size 256x256x180
     """
