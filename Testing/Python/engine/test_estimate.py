@@ -126,8 +126,8 @@ print(peak_memory_mib() - before, count(network, (112, 96, 48), torch.device("cp
 @pytest.mark.skipif(sys.platform != "linux", reason="Elsewhere the memory of a process says less about its arrays.")
 @pytest.mark.parametrize("name", ["voxelmorph", "udrnet"])
 def test_counted_memory_is_what_a_process_takes_within_a_tenth(name: str):
-    # At this size PyTorch takes the convolutions that it takes at all larger ones; the setting gives every array back at
-    # once, so that the process holds what the network holds.
+    # At this size PyTorch takes the convolutions that it takes at all larger ones; the setting gives every array back
+    # at once, so that the process holds what the network holds.
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
     said = subprocess.run(
         [sys.executable, "-c", REALITY, name], env=environment, capture_output=True, text=True, check=True
