@@ -24,6 +24,7 @@ from RegistrationNetLib.core.similarity import LocalCorrelation
 from RegistrationNetLib.core.spatial import jacobian_determinant, resize_field, warp
 from RegistrationNetLib.engine.align import align
 from RegistrationNetLib.engine.devices import choose, describe
+from RegistrationNetLib.engine.estimate import made_for
 from RegistrationNetLib.engine.prepare import foreground, prepare
 from RegistrationNetLib.engine.refine import refine
 from RegistrationNetLib.engine.settings import Align, Prepare, Refine
@@ -130,8 +131,8 @@ def main() -> None:
     short = []
     for name in asked.names or [name for name in registry.names() if registry.entry(name).group != "comparison"]:
         torch.manual_seed(0)
-        network = registry.create(name).to(device)
-        parameters = sum(p.numel() for p in network.parameters())
+        network, parameters = made_for(name, pair.fixed.shape[2:])
+        network.to(device)
         started = time.perf_counter()
         field = overfit(network, pair.fixed.to(device), pair.moving.to(device), asked.steps, asked.rate)
         seconds = time.perf_counter() - started

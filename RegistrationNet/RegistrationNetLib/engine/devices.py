@@ -8,8 +8,10 @@ from contextlib import contextmanager
 
 import psutil
 import torch
+import torch.nn.functional as F
 
 from RegistrationNetLib.core.errors import DeviceError
+from RegistrationNetLib.core.spatial import warp
 
 
 def choose(name: str) -> torch.device:
@@ -34,9 +36,22 @@ def choose(name: str) -> torch.device:
 def present() -> list[str]:
     """Devices of this machine, best first."""
     found = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    if torch.backends.mps.is_available():
+    if torch.backends.mps.is_available() and _computes(torch.device("mps")):
         found.append("mps")
     return [*found, "cpu"]
+
+
+def _computes(device: torch.device) -> bool:
+    """Whether the operations on volumes that we need exist there: not every PyTorch has them for Apple's GPUs."""
+    try:
+        volume = torch.rand(1, 2, 4, 4, 4, device=device)
+        F.conv3d(F.pad(volume, (1, 1, 1, 1, 1, 1), mode="replicate"), torch.rand(3, 2, 3, 3, 3, device=device))
+        F.interpolate(F.max_pool3d(F.avg_pool3d(volume, 2), 2), scale_factor=2, mode="trilinear")
+        F.adaptive_avg_pool3d(volume, 2)
+        warp(volume, torch.zeros(1, 3, 4, 4, 4, device=device))
+    except (NotImplementedError, RuntimeError):
+        return False
+    return True
 
 
 def describe(device: torch.device) -> str:

@@ -63,8 +63,11 @@ def predict(model: Model, fixed: Tensor, moving: Tensor, grid: Grid, precision: 
     device = fixed.device
     network = model.network.to(device).eval()
     pair = [_at_spacing(image, grid, model.spacing) for image in (fixed, moving)]
-    with torch.inference_mode(), arithmetic(device, precision):
-        field = network(*pair)[-1]
+    with torch.inference_mode():
+        with arithmetic(device, precision):
+            field = network(*pair)[-1]
+        if not field.isfinite().all():  # half precision ends at 65 504
+            field = network(*pair)[-1]
     return spatial.resize_field(field, fixed.shape[2:])
 
 

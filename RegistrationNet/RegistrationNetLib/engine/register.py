@@ -186,7 +186,7 @@ def _deform(
         pair = prepared.fixed.to(device), moving.to(device)
         field = predict(model, *pair, prepared.fixed_grid, settings.predict.precision)
         predicted = alike(Mapping((extend(field.cpu(), prepared.fixed_grid), affine)))
-        if predicted < reached:
+        if not predicted >= reached:  # nor if it is no number
             field = None
             prepared.notes.append(f"The start that {model.name} predicted made the images less alike; it was left out.")
         reached = max(predicted, reached)

@@ -243,3 +243,19 @@ def test_without_PyTorch_the_list_still_says_what_each_is_for():
 
 def test_an_Estimate_is_the_part_of_a_Model_that_is_estimated():
     assert {field.name for field in fields(costs.Estimate)} <= {field.name for field in fields(Model)}
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_a_brain_at_a_millimetre_fits_into_ten_gib_and_twice_the_volume_costs_at_most_twice(name: str):
+    if registry.entry(name).group == "comparison":
+        pytest.importorskip("monai", reason="MONAI is not installed here.")
+
+    def cost(depth: int) -> Tally:
+        shape = (depth, 192, 224)
+        return count(costs.made_for(name, shape)[0], shape, CPU)
+
+    half, whole = cost(80), cost(160)
+    assert whole.peak_bytes < 9 * 2**30  # and PyTorch itself takes half a GiB
+    if name != "unetr":  # whose attention is quadratic in the patches, and whose weights are larger than the images
+        assert whole.peak_bytes < 2.1 * half.peak_bytes
+        assert whole.flops < 2.1 * half.flops

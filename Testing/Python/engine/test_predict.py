@@ -11,6 +11,7 @@ import torch
 from RegistrationNetLib.core.errors import DeviceError, WeightsError
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.mapping import Affine
+from RegistrationNetLib.engine import devices
 from RegistrationNetLib.engine.predict import Model, chosen, predict, require_precision
 from RegistrationNetLib.engine.register import register
 from RegistrationNetLib.engine.settings import Settings
@@ -121,3 +122,34 @@ def test_a_start_that_fits_is_used_in_the_right_direction_and_unit(file: Path, c
     assert similarity["predict"] > 0.95
     middle = fixed.grid.center
     np.testing.assert_allclose(result.mapping(middle), shift(middle), atol=0.05)
+
+
+def test_images_are_smoothed_before_they_are_made_coarser():
+    board = (torch.stack(torch.meshgrid(*map(torch.arange, GRID.shape), indexing="ij")).sum(dim=0) % 2).float()
+    seen = []
+    network = shifting()
+    network.register_forward_pre_hook(lambda _, pair: seen.extend(pair))
+    thinned = tuple(3 * spacing for spacing in GRID.spacing)  # by an odd number, which hits single voxels
+    predict(Model("voxelmorph", "", network, thinned), board[None, None], board[None, None], GRID)
+    assert seen[0][..., 1:-1, 1:-1, 1:-1].sub(0.5).abs().max() < 0.05
+
+
+def test_what_is_too_large_for_half_precision_is_computed_in_full():
+    network = shifting()
+    network.register_forward_hook(lambda *_: overflow() if torch.is_autocast_enabled("cpu") else None)
+
+    def overflow() -> list[torch.Tensor]:
+        return [torch.full((1, 3, *GRID.shape), torch.nan)]
+
+    field = predict(Model("voxelmorph", "", network), *torch.rand(2, 1, 1, *GRID.shape), GRID, "mixed")
+    assert field.isfinite().all()
+
+
+def test_a_gpu_that_lacks_an_operation_is_not_offered(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(devices, "_computes", lambda device: True)
+    assert "mps" in devices.present()
+    monkeypatch.undo()
+    assert devices._computes(torch.device("cpu"))
+    if not torch.backends.mps.is_available():
+        assert not devices._computes(torch.device("mps"))

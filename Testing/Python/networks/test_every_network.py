@@ -8,6 +8,7 @@ import torch
 from _pytest.mark import ParameterSet
 from torch import Tensor
 
+from RegistrationNetLib.core.errors import DeviceError
 from RegistrationNetLib.core.objective import coarser
 from RegistrationNetLib.core.spatial import warp
 from RegistrationNetLib.networks import registry
@@ -170,14 +171,15 @@ def test_its_objective_judges_its_fields_and_reaches_every_head(name: str, confi
 @every_network
 def test_mixed_precision_gives_nearly_the_same_field_in_full_precision(name: str, config: dict):
     network = made(name, config, awake=True)
-    pair = images(36, 16, 18)  # PyTorch's bfloat16 gradient of a conv3 on exactly two planes is garbage on some CPUs
-    exact = network(*pair)[-1]
-    with torch.autocast("cpu", torch.bfloat16):
-        mixed = network(*pair)[-1]
+    pair = images(20, 16, 18)
+    with torch.inference_mode():
+        exact = network(*pair)[-1]
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = network(*pair)[-1]
     assert mixed.dtype == torch.float32
     assert 0 < (mixed - exact).square().mean().sqrt() < 0.1 * exact.square().mean().sqrt()
-    mixed.square().mean().backward()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(DeviceError, match="full precision"):
+        network(*pair)  # with gradients, which would be wrong there
 
 
 @every_network

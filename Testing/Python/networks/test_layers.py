@@ -17,7 +17,9 @@ def test_instance_norm_is_pytorchs_and_the_same_in_place():
     expected = F.instance_norm(volume)
     torch.testing.assert_close(InstanceNorm()(volume), expected)
     with torch.no_grad():
-        torch.testing.assert_close(InstanceNorm()(volume.clone()), expected)
+        torch.testing.assert_close(InstanceNorm()(volume), expected)
+        torch.testing.assert_close(F.instance_norm(volume), expected)  # which was left alone
+        torch.testing.assert_close(InstanceNorm(inplace=True)(volume), expected)
 
 
 def test_a_volume_of_one_voxel_is_normalised_to_zero():
@@ -55,7 +57,7 @@ def test_a_field_keeps_full_precision_where_the_rest_is_mixed():
     torch.manual_seed(0)
     head, volume = FlowHead(16), feature(1, 16, 20, 6, 6)
     exact = head(volume)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         assert torch.equal(head(volume), exact)
         halved = head(volume.bfloat16())
     assert halved.dtype == torch.float32

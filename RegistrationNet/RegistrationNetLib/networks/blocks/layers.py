@@ -20,21 +20,29 @@ def pointwise(inputs: int, outputs: int) -> nn.Conv3d:
 
 class InstanceNorm(nn.Module):
     """Every channel to mean 0 and variance 1 over space, without weights. Unlike PyTorch's it takes a volume of one
-    voxel (to 0), which a small image becomes at the coarsest level. Without gradients it works in place."""
+    voxel (to 0), which a small image becomes at the coarsest level.
+
+    inplace: without gradients it overwrites its input, which nothing else may read then.
+    """
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
 
     def forward(self, feature: Tensor) -> Tensor:
         variance, mean = torch.var_mean(feature.float(), dim=(2, 3, 4), correction=0, keepdim=True)
         scale, mean = (variance + EPSILON).rsqrt().to(feature.dtype), mean.to(feature.dtype)
-        if torch.is_grad_enabled():
-            return (feature - mean) * scale
-        return feature.sub_(mean).mul_(scale)
+        if self.inplace and not torch.is_grad_enabled():
+            return feature.sub_(mean).mul_(scale)
+        return (feature - mean) * scale
 
 
 class ConvNorm(nn.Sequential):
     """conv3, InstanceNorm, LeakyReLU 0.2."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__(conv3(inputs, outputs, stride, bias=False), InstanceNorm(), nn.LeakyReLU(SLOPE, inplace=True))
+        norm = InstanceNorm(inplace=True)
+        super().__init__(conv3(inputs, outputs, stride, bias=False), norm, nn.LeakyReLU(SLOPE, inplace=True))
 
 
 class ChannelNorm(nn.LayerNorm):
