@@ -32,14 +32,14 @@ class Named(click.Path):
         return super().convert(value, param, ctx)
 
 
-class ModelName(click.Choice[str]):
+class ModelName(click.Choice):  # not Choice[str]: click 8.1's types take no parameters
     """A network of the list, or a file and a class of one's own."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return value if registry.OWN in value else super().convert(value, param, ctx)
 
 
-class Size(click.ParamType[tuple[int, ...]]):
+class Size(click.ParamType):
     """Voxels along the three axes, as 160x192x224."""
 
     name = "size"
@@ -110,10 +110,11 @@ def main() -> None:
 @click.option(
     "--model",
     type=ModelName(["none", *registry.names()]),
+    metavar="NAME",
     default="none",
     show_default=True,
-    help="Network that predicts a starting deformation (see registrationnet models), or a network of your own, as "
-    "my_network.py:MyNet; none: refinement alone.",
+    help="Network that predicts a starting deformation: a name that 'registrationnet models' lists, or a network of "
+    "your own, as my_network.py:MyNet; none: refinement alone.",
 )
 @click.option(
     "--weights",
