@@ -11,8 +11,8 @@ import sys
 from dataclasses import dataclass, fields
 from importlib import import_module, util
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from types import ModuleType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from RegistrationNetLib.core.errors import SettingsError
 
@@ -160,11 +160,15 @@ def configure(name: str, **config: Any) -> Any:
     """The network's frozen configuration with these switches. Raises SettingsError for unknown names and values."""
     kind = _load(entry(name).source + "Config")
     allowed = get_type_hints(kind)
-    for switch, value in config.items():
+    for switch in config:
         if switch not in {field.name for field in fields(kind)}:
             raise SettingsError(f"{name} has no switch '{switch}'; it has {', '.join(allowed)}.")
-        _check(name, switch, value, allowed[switch])
-    return kind(**config)
+    made = kind(**{switch: tuple(value) if type(value) is list else value for switch, value in config.items()})
+    for switch in config:  # after its own checks, which can say more
+        value = getattr(made, switch)
+        if not _fits(value, allowed[switch]):
+            raise SettingsError(f"{name} cannot take {switch}={value!r}; it can be {_in_words(allowed[switch])}.")
+    return made
 
 
 def create(name: str, **config: Any) -> nn.Module:
@@ -221,8 +225,36 @@ def _from_file(place: str) -> ModuleType:
     return sys.modules[place]
 
 
-def _check(name: str, switch: str, value: Any, hint: Any) -> None:
-    choices = get_args(hint) if get_origin(hint) is Literal else ()
-    if choices and not any(type(value) is type(choice) and value == choice for choice in choices):
-        known = ", ".join(repr(choice) for choice in choices)
-        raise SettingsError(f"{name} cannot take {switch}={value!r}; it can be {known}.")
+_PLAIN: dict[Any, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "True or False"),
+    int: ((int,), "a whole number"),
+    float: ((float, int), "a number"),
+    str: ((str,), "text"),
+    type(None): ((type(None),), "None"),
+}
+"""Hints of switches -> what is taken for them, and in words. True is no number."""
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a switch with this type hint can have the value; True for hints of kinds that are not known here."""
+    inner = get_args(hint)
+    if get_origin(hint) is Literal:
+        return any(type(value) is type(choice) and value == choice for choice in inner)
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, each) for each in inner)
+    if get_origin(hint) is tuple:
+        each_has = inner[:1] * len(value) if type(value) is tuple and inner[-1] is ... else inner
+        return type(value) is tuple and len(value) == len(each_has) and all(map(_fits, value, each_has))
+    return hint not in _PLAIN or type(value) in _PLAIN[hint][0]
+
+
+def _in_words(hint: Any) -> str:
+    """What fits a type hint, for a sentence."""
+    inner = get_args(hint)
+    if get_origin(hint) is Literal:
+        return ", ".join(map(repr, inner))
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(map(_in_words, inner))
+    if get_origin(hint) is tuple:
+        return f"({', '.join('...' if each is ... else _in_words(each) for each in inner)})"
+    return _PLAIN[hint][1] if hint in _PLAIN else str(hint)

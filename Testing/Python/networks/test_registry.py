@@ -66,6 +66,7 @@ def test_convolutions_are_laid_out_channels_last():
         ("udrnet", {"scaf": True}, ["udrnet", "'scaf'", "schaf"]),
         ("udrnet", {"schaf": "both"}, ["schaf='both'", "True, False, 'channel', 'spatial'"]),
         ("udrnet", {"schaf": 0}, ["schaf=0", "False"]),
+        ("caml", {"caml": "no"}, ["caml='no'", "True", "False"]),
         ("voxelmorph", {"output": "flow"}, ["output='flow'", "'velocity', 'displacement'"]),
     ],
 )
@@ -105,6 +106,30 @@ ABOUT: dict[str, Any] = {
     "licence": "Apache-2.0",
     "version": "1",
 }
+
+
+KINDS = """
+from dataclasses import dataclass
+from typing import Literal, Optional
+
+from torch import nn
+
+@dataclass(frozen=True)
+class KindsConfig:
+    flag: bool = True
+    count: int = 1
+    share: float = 0.5
+    word: str = "a"
+    three: tuple[int, int, int] = (1, 2, 3)
+    any: tuple[float, ...] = ()
+    maybe: Optional[int] = None
+    either: Literal["a", 2] | bool = "a"
+
+class Kinds(nn.Module):
+    def __init__(self, config=KindsConfig()):
+        super().__init__()
+        self.config = config
+"""
 
 
 @pytest.fixture
@@ -150,6 +175,34 @@ def test_what_is_no_network_of_ones_own_is_refused(own, monkeypatch, name: str, 
     monkeypatch.chdir(own.parent)
     with pytest.raises(SettingsError, match=words):
         registry.create(name, **config)
+
+
+@pytest.mark.parametrize(
+    ("switch", "good", "bad", "words"),
+    [
+        ("flag", [True, False], [1, "no", None], "True or False"),
+        ("count", [2, -1], [True, 2.0, "2"], "a whole number"),
+        ("share", [0.2, 1], [True, "1"], "a number"),
+        ("word", ["b"], [2, None], "text"),
+        ("three", [(4, 5, 6)], [(4, 5), (4, 5, 6.0), 4, "456"], "(a whole number, a whole number, a whole number)"),
+        ("any", [(), (1.0,), (1, 2, 3)], [1.0, ("1",), None], "(a number, ...)"),
+        ("maybe", [None, 3], ["3", False], "a whole number or None"),
+        ("either", ["a", 2, True], ["b", 3, 2.0], "'a', 2 or True or False"),
+    ],
+)
+def test_a_switch_takes_what_its_type_says_and_nothing_else(own: Path, switch: str, good: list, bad: list, words: str):
+    own.write_text(KINDS)
+    for value in good:
+        assert getattr(registry.create(f"{own}:Kinds", **{switch: value}).config, switch) == value
+    for value in bad:
+        with pytest.raises(SettingsError) as refused:
+            registry.create(f"{own}:Kinds", **{switch: value})
+        assert f"cannot take {switch}={value!r}; it can be {words}." in str(refused.value)
+
+
+def test_a_list_as_from_a_weights_file_becomes_the_tuple_it_was(own: Path):
+    own.write_text(KINDS)
+    assert registry.configure(f"{own}:Kinds", three=[4, 5, 6]).three == (4, 5, 6)
 
 
 def test_a_file_that_fails_leaves_no_half_module_behind(own: Path):
