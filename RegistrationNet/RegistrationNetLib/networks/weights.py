@@ -84,8 +84,9 @@ def read_card(path: Path, name: str | None = None) -> Card:
 def load(path: Path, name: str | None = None, **config: Any) -> nn.Module:
     """The network that the file's card describes, with its weights, float32, on the CPU.
 
-    With `name` (and switches) the file must be for exactly that network. A network that is not in the package is only
-    made when the user named its file, here or before: what a card says never leads to code.
+    With `name` (and switches) the file must be for exactly that network; a switch that is younger than the file has its
+    default. A network that is not in the package is only made when the user named its file, here or before: what a card
+    says never leads to code.
     Raises WeightsError for a missing or damaged file and for one made for another network or configuration.
     """
     import safetensors.torch
@@ -94,15 +95,35 @@ def load(path: Path, name: str | None = None, **config: Any) -> nn.Module:
     card = _card(path, blob)
     if name is not None:
         _expect_network(path, card, name)
-        _expect_config(path, card, asdict(registry.configure(name, **config)))
     _require_known(path, card)
+    asked = None if name is None else registry.configure(name, **config)
+    made_for = _configuration(path, card)
+    if asked is not None and asked != made_for:
+        switches = f"{_listed(made_for)}, not {_listed(asked)}"
+        raise WeightsError(f"'{path.name}' was made for {card.network} with {switches}; ask for the same switches.")
+    network = registry.create(card.network, **asdict(made_for))
     try:
-        network = registry.create(card.network, **card.config)
         network.load_state_dict(safetensors.torch.load(blob))
-    except (SettingsError, RuntimeError) as error:
-        reason = "its tensors or its configuration differ from this version's"
-        raise WeightsError(f"'{path.name}' does not fit the network {card.network}: {reason}; update one.") from error
+    except RuntimeError as error:
+        raise _misfit(path, card, "its tensors differ from this version's") from error
     return network
+
+
+def _configuration(path: Path, card: Card) -> Any:
+    try:
+        return registry.configure(card.network, **card.config)
+    except SettingsError as error:
+        raise _misfit(path, card, str(error).rstrip(".")) from error
+
+
+def _misfit(path: Path, card: Card, reason: str) -> WeightsError:
+    return WeightsError(
+        f"'{path.name}' does not fit the network {card.network}: {reason}. Update RegistrationNet or the file."
+    )
+
+
+def _listed(config: Any) -> str:
+    return ", ".join(f"{switch}={value!r}" for switch, value in asdict(config).items())
 
 
 def _require_known(path: Path, card: Card) -> None:
@@ -117,15 +138,6 @@ def _expect_network(path: Path, card: Card, name: str) -> None:
     name = registry.entry(name).name
     if card.network != name:
         raise WeightsError(f"'{path.name}' holds weights of {card.network}, not of {name}; choose a file for {name}.")
-
-
-def _expect_config(path: Path, card: Card, config: dict[str, Any]) -> None:
-    if card.config != json.loads(json.dumps(config)):  # a card has lists for tuples
-        described = ", ".join(f"{key}={value!r}" for key, value in card.config.items())
-        asked = ", ".join(f"{key}={value!r}" for key, value in config.items())
-        raise WeightsError(
-            f"'{path.name}' was made for {card.network} with {described}, not {asked}; ask for the same switches."
-        )
 
 
 def _read(path: Path) -> bytes:

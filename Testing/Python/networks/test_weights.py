@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,40 @@ def test_weights_of_another_network_are_refused(file: Path):
 
 def test_weights_of_another_configuration_are_refused(file: Path):
     refusal(file, "schaf=False", "schaf=True", name="udrnet")
+
+
+def test_a_file_older_than_a_switch_fits_the_switchs_default(tmp_path: Path, network: nn.Module):
+    path = tmp_path / "older.safetensors"
+    network.config = make_dataclass("Older", ["schaf"])(False)
+    weights.save(path, network, **ABOUT)
+    assert weights.read_card(path).config == {"schaf": False}
+    for loaded in (weights.load(path), weights.load(path, "udrnet", schaf=False)):
+        assert loaded.config == UDRNetConfig(schaf=False)
+        assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), network.parameters(), strict=True))
+    refusal(path, "schaf=False", "not schaf=True", name="udrnet")
+    refusal(path, "attention='none', not", "attention='maxca'", name="udrnet", schaf=False, attention="maxca")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"schaf": False, "sharpen": True}, "udrnet has no switch 'sharpen'; it has schaf, attention"),
+        ({"schaf": "both"}, "udrnet cannot take schaf='both'"),
+    ],
+)
+def test_a_card_with_an_unknown_switch_or_value_is_refused(
+    tmp_path: Path, network: nn.Module, config: dict, words: str
+):
+    path = tmp_path / "newer.safetensors"
+    network.config = make_dataclass("Newer", list(config))(*config.values())
+    weights.save(path, network, **ABOUT)
+    refusal(path, "does not fit the network udrnet", words)
+    refusal(path, "does not fit the network udrnet", words, name="udrnet", schaf=False)
+
+
+def test_a_switch_that_is_asked_for_and_unknown_is_not_blamed_on_the_file(file: Path):
+    with pytest.raises(SettingsError, match="no switch 'sharpen'"):
+        weights.load(file, "udrnet", schaf=False, sharpen=True)
 
 
 def test_tensors_that_do_not_fit_the_card_are_refused(tmp_path: Path):
