@@ -49,6 +49,7 @@ from RegistrationNetLib.networks.blocks.layers import (
 )
 from RegistrationNetLib.networks.blocks.recompute import recomputed
 from RegistrationNetLib.networks.blocks.slabs import ConcatConv3
+from RegistrationNetLib.networks.blocks.up import Up
 from RegistrationNetLib.networks.blocks.windows import cut, fill, rows, together
 
 WIDTHS = (16, 32, 64, 128)  # of levels l = 0..3, at 1/2, 1/4, 1/8, 1/16
@@ -65,13 +66,13 @@ class CAMLConfig:
     window: 2 is XMorpher's. margin: 0 searches the base window only. share_passes: False gives pass 2 own weights.
     """
 
-    caml: bool = True
-    rbsc: bool = True
+    caml: Literal[True, False] = True
+    rbsc: Literal[True, False] = True
     carsc: Literal[True, False, "plain"] = True
-    cross_attention: bool = True
+    cross_attention: Literal[True, False] = True
     window: Literal[4, 2] = 4
     margin: Literal[2, 0] = 2
-    share_passes: bool = True
+    share_passes: Literal[True, False] = True
 
 
 def other(streams: Tensor) -> Tensor:
@@ -187,20 +188,6 @@ class ResidualBlock(nn.Module):
     def forward(self, feature: Tensor) -> Tensor:
         """(N, C, D, H, W) -> same."""
         return F.leaky_relu_(self.body(feature).add_(feature), SLOPE)
-
-
-class Up(nn.Module):
-    """The level below, doubled, beside the skip; then conv3, IN, LeakyReLU."""
-
-    def __init__(self, below: int, channels: int) -> None:
-        super().__init__()
-        self.narrow = pointwise(below, channels)
-        self.merge = ConcatConv3(2 * channels, channels, bias=False)
-        self.finish = nn.Sequential(InstanceNorm(), nn.LeakyReLU(SLOPE, inplace=True))
-
-    def forward(self, below: Tensor, skip: Tensor) -> Tensor:
-        """(N, below, D/2, H/2, W/2), (N, C, D, H, W) -> (N, C, D, H, W)."""
-        return self.finish(self.merge(double(self.narrow(below)), skip))  # a pointwise conv may go before doubling
 
 
 class Refine(nn.Module):

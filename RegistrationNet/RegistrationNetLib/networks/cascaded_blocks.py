@@ -27,19 +27,12 @@ from RegistrationNetLib.core.objective import Objective, Term
 from RegistrationNetLib.core.spatial import compose, lattice, resize_field, warp
 from RegistrationNetLib.networks.blocks.anysize import crop_to, pad_to_multiple
 from RegistrationNetLib.networks.blocks.flow import FlowHead
-from RegistrationNetLib.networks.blocks.layers import (
-    SLOPE,
-    ChannelNorm,
-    ConvNorm,
-    InstanceNorm,
-    conv3,
-    double,
-    pointwise,
-)
+from RegistrationNetLib.networks.blocks.layers import SLOPE, ChannelNorm, ConvNorm, conv3, pointwise
 from RegistrationNetLib.networks.blocks.maxca import MAXCABlock
 from RegistrationNetLib.networks.blocks.partition import Place, fuse, places
 from RegistrationNetLib.networks.blocks.recompute import recomputed
-from RegistrationNetLib.networks.blocks.slabs import ConcatConv3, in_slabs
+from RegistrationNetLib.networks.blocks.slabs import in_slabs
+from RegistrationNetLib.networks.blocks.up import Up
 from RegistrationNetLib.networks.blocks.windows import inside, together, windows
 
 WIDTHS = (16, 32, 64, 128)  # of a U-Net's levels, each half the resolution of the one before
@@ -147,20 +140,17 @@ class MultiSpatial(nn.Module):
         return attended + s * (local - attended)
 
 
-class Up(nn.Module):
-    """The level below, narrowed and doubled, beside the skip; then two convolutions and, where asked for, MAXCA."""
+class Finer(Up):
+    """One level of a decoder: a second convolution behind the first and, where asked for, MAXCA."""
 
     def __init__(self, below: int, channels: int, maxca: bool) -> None:
-        super().__init__()
-        self.narrow = pointwise(below, channels)  # before doubling: it commutes, and costs an eighth
-        self.merge = ConcatConv3(2 * channels, channels, bias=False)
-        self.norm = nn.Sequential(InstanceNorm(), nn.LeakyReLU(SLOPE, inplace=True))
+        super().__init__(below, channels)
         self.conv = ConvNorm(channels, channels)
         self.maxca = MAXCABlock(channels) if maxca else nn.Identity()
 
     def forward(self, below: Tensor, skip: Tensor) -> Tensor:
         """(N, below, D/2, H/2, W/2), (N, channels, D, H, W) -> (N, channels, D, H, W)."""
-        return self.maxca(self.conv(self.norm(self.merge(double(self.narrow(below)), skip))))
+        return self.maxca(self.conv(super().forward(below, skip)))
 
 
 class Stage(nn.Module):
@@ -177,7 +167,7 @@ class Stage(nn.Module):
             for level, (a, b) in zip(levels, pairwise((inputs, *WIDTHS)), strict=True)
         )
         self.decoder = nn.ModuleList(
-            Up(WIDTHS[level + 1], WIDTHS[level], maxca=level < maxca) for level in reversed(levels[:-1])
+            Finer(WIDTHS[level + 1], WIDTHS[level], maxca=level < maxca) for level in reversed(levels[:-1])
         )
         self.head = FlowHead(WIDTHS[0])
 
