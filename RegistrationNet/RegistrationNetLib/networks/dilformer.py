@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from RegistrationNetLib.core.objective import Objective, Term
 from RegistrationNetLib.core.spatial import compose, warp
-from RegistrationNetLib.networks.blocks.anysize import crop_to, pad_to_multiple
+from RegistrationNetLib.networks.blocks.anysize import coarse_shape, crop_to, pad_to_multiple
 from RegistrationNetLib.networks.blocks.correlation import corr27
 from RegistrationNetLib.networks.blocks.flow import FlowHead
 from RegistrationNetLib.networks.blocks.layers import (
@@ -280,9 +280,5 @@ class Dilformer(nn.Module):
             old = 2 * double(totals[-1]) if totals else still
             z = fuse(recomputed(match, *streams.pop().chunk(2), old, z))
             totals.append(compose(head(z), old))
-        return [crop_to(total, grid(fixed, level)) for level, total in zip(LEVELS, totals, strict=True)]
-
-
-def grid(image: Tensor, level: int) -> list[int]:
-    """Voxels an axis of an image of this size at 1 / 2^level."""
-    return [-(-size // 2**level) for size in image.shape[2:]]
+        shape = fixed.shape[2:]
+        return [crop_to(total, coarse_shape(shape, level)) for level, total in zip(LEVELS, totals, strict=True)]

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from RegistrationNetLib.core.objective import Objective
 from RegistrationNetLib.core.spatial import compose, warp
-from RegistrationNetLib.networks.blocks.anysize import crop_to, pad_to_multiple
+from RegistrationNetLib.networks.blocks.anysize import coarse_shape, crop_to, pad_to_multiple
 from RegistrationNetLib.networks.blocks.correlation import corr27
 from RegistrationNetLib.networks.blocks.flow import FlowHead
 from RegistrationNetLib.networks.blocks.layers import SLOPE, ChannelNorm, InstanceNorm, conv3, double
@@ -173,6 +173,6 @@ class MAXCANet(nn.Module):
         """(N, 1, D, H, W) each, in [0, 1] -> total fields (N, 3, d, h, w), voxels of their own grid."""
         fields = self.host(*(pad_to_multiple(image, STRIDE) for image in (fixed, moving)))
         return [
-            crop_to(field, [-(-size // 2**level) for size in fixed.shape[2:]])
+            crop_to(field, coarse_shape(fixed.shape[2:], level))
             for level, field in zip(reversed(range(len(fields))), fields, strict=True)
         ]

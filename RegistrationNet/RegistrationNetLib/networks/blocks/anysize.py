@@ -22,3 +22,8 @@ def crop_to(volume: Tensor, shape: Sequence[int]) -> Tensor:
     """The near corner of `volume`, of `shape` (d, h, w): undoes `pad_to_multiple`."""
     depth, height, width = shape
     return volume[:, :, :depth, :height, :width]
+
+
+def coarse_shape(shape: Sequence[int], level: int) -> list[int]:
+    """The voxels an axis that show an image of `shape` at 1 / 2^level; the last one may reach beyond the image."""
+    return [-(-size // 2**level) for size in shape]
