@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from RegistrationNetLib.networks.blocks.anysize import crop_to, pad_to_multiple
+from RegistrationNetLib.networks.blocks.anysize import coarse_shape, crop_to, pad_to_multiple
 from RegistrationNetLib.networks.blocks.flow import FlowHead
 from RegistrationNetLib.networks.blocks.slabs import ConcatConv3, in_slabs
 
@@ -21,6 +21,11 @@ def test_padding_repeats_the_far_edges_and_cropping_undoes_it():
 def test_a_volume_that_fits_is_not_copied():
     volume = torch.rand(1, 1, 16, 32, 16)
     assert pad_to_multiple(volume, 16) is volume
+
+
+def test_a_coarser_level_has_a_voxel_for_every_one_of_the_image():
+    assert coarse_shape((1, 16, 17), 0) == [1, 16, 17]
+    assert coarse_shape((1, 16, 17), 3) == [1, 2, 3]
 
 
 def test_a_FlowHead_starts_tiny_but_not_at_zero():

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from RegistrationNetLib.core.errors import SettingsError
 from RegistrationNetLib.core.spatial import lattice, warp
 from RegistrationNetLib.networks import caml
 from RegistrationNetLib.networks.blocks.flow import FlowHead
@@ -24,6 +25,7 @@ from RegistrationNetLib.networks.caml import (
     aligned,
     other,
 )
+from RegistrationNetLib.networks.registry import configure
 
 SWITCHES = [dict(zip(("caml", "rbsc", "carsc"), on, strict=True)) for on in product((True, False), repeat=3)]
 
@@ -262,6 +264,53 @@ def test_without_cross_attention_the_streams_meet_only_before_the_head():
         assert not torch.allclose(field, changed, atol=1e-3)
 
 
+# The backbone
+
+
+@torch.no_grad()
+def test_without_attention_and_rbsc_a_pass_is_a_u_net_for_each_image_and_one_head():
+    """Written out: conv3 of stride 2 and another a level; up: 1x1x1, doubled, the skip beside it, conv3; both images'
+    features, two convs without a norm, and the head."""
+    network = made(Pass, CAMLConfig(cross_attention=False, rbsc=False))
+    convs = [m for m in network.modules() if isinstance(m, nn.Conv3d)]
+    assert [(c.in_channels, c.out_channels, *c.kernel_size[:1], *c.stride[:1]) for c in convs] == [
+        *((1, 16, 3, 2), (16, 16, 3, 1), (16, 32, 3, 2), (32, 32, 3, 1)),
+        *((32, 64, 3, 2), (64, 64, 3, 1), (64, 128, 3, 2), (128, 128, 3, 1)),
+        *((128, 64, 1, 1), (128, 64, 3, 1), (64, 32, 1, 1), (64, 32, 3, 1), (32, 16, 1, 1), (32, 16, 3, 1)),
+        *((32, 16, 3, 1), (16, 16, 3, 1), (16, 3, 3, 1)),
+    ]
+    encoder, decoder, end = convs[:8], convs[8:14], convs[14:]
+
+    def conv(x: Tensor, layer: nn.Conv3d) -> Tensor:
+        return F.conv3d(x, layer.weight, layer.bias, layer.stride, layer.padding)
+
+    def activated(x: Tensor) -> Tensor:
+        return F.leaky_relu(F.instance_norm(x), 0.2)
+
+    def stream(x: Tensor) -> list[Tensor]:
+        skips = []
+        for down, level in zip(encoder[::2], encoder[1::2], strict=True):
+            x = activated(conv(conv(x, down), level))
+            skips.append(x)
+        x, features = skips.pop(), []
+        for narrow, merge in zip(decoder[::2], decoder[1::2], strict=True):
+            x = F.interpolate(conv(x, narrow), scale_factor=2, mode="trilinear", align_corners=False)
+            x = activated(conv(torch.cat([x, skips.pop()], 1), merge))
+            features.append(x)
+        return features
+
+    images = pair(32, 48, 16)
+    given, field = network(*images)
+    expected = [torch.cat(both) for both in zip(*map(stream, images), strict=True)]
+    for feature, stated in zip(given, expected, strict=True):
+        torch.testing.assert_close(feature, stated, atol=1e-4, rtol=1e-4)
+    x = torch.cat(expected[-1].split(1), dim=1)
+    for layer in end[:2]:
+        x = F.leaky_relu(conv(x, layer), 0.2)
+    torch.testing.assert_close(field, conv(x, end[2]), atol=1e-4, rtol=1e-4)
+    assert field.std() > 0.01
+
+
 # RBSC
 
 
@@ -392,15 +441,22 @@ def test_passes_share_their_weights_unless_told_otherwise():
 
 @torch.no_grad()
 def test_all_eight_on_and_off_combinations_are_networks_of_their_own():
-    fields = []
+    full, fields = made(CAML, CAMLConfig()).state_dict(), []
     for switches in SWITCHES:
         network = made(CAML, CAMLConfig(**switches))
+        network.load_state_dict({key: full[key] for key in network.state_dict()})  # so that only the switch differs
         given = network(*pair(24, 16, 18))
         assert [tuple(field.shape) for field in given] == [(1, 3, 24, 16, 18)] * (2 if switches["carsc"] else 1)
         assert len(network.objective.terms) == len(given)
         fields.append(given[-1])
     for i, j in product(range(8), repeat=2):
         assert i == j or not torch.allclose(fields[i], fields[j], atol=1e-3)
+
+
+@pytest.mark.parametrize("switch", ["caml", "rbsc", "carsc", "cross_attention", "share_passes"])
+def test_a_switch_is_on_or_off_and_nothing_else(switch: str):
+    with pytest.raises(SettingsError, match=rf"{switch}=1; it can be True, False"):
+        configure("caml", **{switch: 1})
 
 
 def matched(monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -22,6 +22,7 @@ from RegistrationNetLib.networks.cascaded_blocks import (
     CascadedBlocksConfig,
     MultiSpatial,
     Restore,
+    Stage,
     coordinates,
     offsets,
 )
@@ -129,7 +130,8 @@ def test_restoring_is_composed_too_and_sees_the_field_and_what_it_leaves(monkeyp
 
 
 @torch.no_grad()
-def test_the_smoother_is_three_convolutions_whatever_the_slabs():
+def test_the_smoother_is_three_convolutions_whatever_the_slabs(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("RegistrationNetLib.networks.blocks.slabs.SLAB", 0)  # the thinnest ones
     torch.manual_seed(0)
     restore = Restore()
     field, difference = torch.randn(1, 3, 40, 8, 9), torch.randn(1, 1, 40, 8, 9)
@@ -137,6 +139,54 @@ def test_the_smoother_is_three_convolutions_whatever_the_slabs():
     assert [(c.in_channels, c.out_channels) for c in convs] == [(4, 16), (16, 16), (16, 3)]
     expected = convs[2](F.leaky_relu(convs[1](F.leaky_relu(convs[0](torch.cat([field, difference], 1)), 0.2)), 0.2))
     torch.testing.assert_close(restore(field, difference), expected, atol=1e-9, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("attention", [True, False])
+def test_the_stages_are_u_nets_whose_decoders_see_the_level_below_and_the_skip_of_their_own(attention: bool):
+    """Written out: two convs a level, the first of stride 2; up: 1x1x1, doubled, the skip beside it, two convs."""
+    torch.manual_seed(0)
+    stage = Stage(5, attention, maxca=0)
+    stage.head.weight.mul_(2e3)
+    outside = [m for n, m in stage.named_modules() if "attention" not in n and "gate" not in n]
+    convs = [m for m in outside if isinstance(m, nn.Conv3d)]
+    assert [(c.in_channels, c.out_channels, *c.kernel_size[:1], *c.stride[:1]) for c in convs] == [
+        *((5, 16, 3, 1), (16, 16, 3, 1), (16, 32, 3, 2), (32, 32, 3, 1)),
+        *((32, 64, 3, 2), (64, 64, 3, 1), (64, 128, 3, 2), (128, 128, 3, 1)),
+        *((128, 64, 1, 1), (128, 64, 3, 1), (64, 64, 3, 1)),
+        *((64, 32, 1, 1), (64, 32, 3, 1), (32, 32, 3, 1)),
+        *((32, 16, 1, 1), (32, 16, 3, 1), (16, 16, 3, 1)),
+        (16, 3, 3, 1),
+    ]
+    conv = iter(convs)
+
+    def step(x: Tensor) -> Tensor:
+        layer = next(conv)
+        x = F.conv3d(x, layer.weight, layer.bias, layer.stride, padding=1)
+        return F.leaky_relu(F.instance_norm(x), 0.2)
+
+    x = images = torch.randn(2, 5, 16, 24, 32)
+    skips: list[Tensor] = []
+    for level, weighed in enumerate((False, False, attention, attention)):
+        x = step(x)
+        near = step(x)
+        if weighed:
+            far = stage.encoder[level].attention(x)
+            s = stage.encoder[level].gate(torch.cat([near, far], 1))
+            x = s * near + (1 - s) * far
+        else:
+            x = near
+        skips.append(x)
+    x = skips.pop()
+    while skips:
+        narrow = next(conv)
+        x = F.conv3d(x, narrow.weight, narrow.bias)
+        x = F.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)
+        x = step(step(torch.cat([x, skips.pop()], 1)))
+    head = next(conv)
+    expected = F.conv3d(x, head.weight, head.bias, padding=1)
+    torch.testing.assert_close(stage(images), expected, atol=1e-4, rtol=1e-4)
+    assert expected.std() > 0.01
 
 
 # Blocks
