@@ -21,8 +21,8 @@ def one_pass(canvas: Canvas) -> None:
     fixed, moving = stream(canvas, 150, "fixed"), stream(canvas, 290, "moving")
     for i in range(1, 6):
         middle = canvas.box(fixed[i].x, 219, 80, 36, "fusion", "attention")
-        canvas.arrow(fixed[i].bottom, middle.top)
-        canvas.arrow(moving[i].top, middle.bottom)
+        canvas.arrow(fixed[i].bottom, middle.top, both=True)
+        canvas.arrow(moving[i].top, middle.bottom, both=True)
     for level in range(3):
         skip = canvas.box(455, 30 + 38 * level, 80, 28, "RBSC", "fusion")
         canvas.arrow(fixed[level].top, skip.left)
@@ -30,7 +30,7 @@ def one_pass(canvas: Canvas) -> None:
     meet = canvas.box(920, 205, 110, 64, "concat,\nconv3 twice\n16 at 1/2", "fusion")
     canvas.arrow(fixed[6].bottom, meet.left)
     canvas.arrow(moving[6].top, meet.left)
-    head = canvas.box(920, 300, 110, 40, "head, times\n2: field u", "field")
+    head = canvas.box(920, 295, 110, 62, "head; grid and\nvalues doubled:\nfield u", "field")
     canvas.arrow(meet.bottom, head.top)
     canvas.text(
         100,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import hypot
 from pathlib import Path
 
 import matplotlib
@@ -80,16 +81,24 @@ class Canvas:
         text: str = "",
         bend: float = 0,
         dashed: bool = False,
+        both: bool = False,
     ) -> None:
-        """From start to end; bend: curvature; text stands at the middle. dashed: for what is shared or repeated."""
+        """From start to end, or both ways; bend: curvature; text stands above the middle, or beside a vertical one.
+        dashed: for what is shared or repeated."""
         self.axes.add_patch(
             FancyArrowPatch(
-                start, end, arrowstyle="-|>", mutation_scale=9, lw=0.9, color="#444", shrinkA=0, shrinkB=0,
-                linestyle="--" if dashed else "-", connectionstyle=f"arc3,rad={bend}",
+                start, end, arrowstyle="<|-|>" if both else "-|>", mutation_scale=9, lw=0.9, color="#444",
+                shrinkA=0, shrinkB=0, linestyle="--" if dashed else "-", connectionstyle=f"arc3,rad={bend}",
             )
         )  # fmt: skip
         if text:
-            self.text((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 - 7, text, size=8)
+            along, down = end[0] - start[0], end[1] - start[1]
+            right, up = down / hypot(along, down), along / hypot(along, down)  # square to the arrow
+            if up < 0:
+                right, up = -right, -up
+            away = 7 * up + (2.7 * len(text) + 4) * abs(right)
+            x, y = (start[0] + end[0]) / 2 + away * right, (start[1] + end[1]) / 2 - away * up
+            self.text(x, y, text, size=8)
 
     def save(self, path: Path) -> None:
         """As SVG (text stays text, the same file every time) or, for a look, PNG."""

@@ -15,7 +15,7 @@ def stages(canvas: Canvas) -> None:
     pair = canvas.box(10, 95, 80, 50, "moving,\nfixed", "image")
     a = canvas.box(125, 85, 130, 70, "A  whole volume\nU-Net of 4 levels\nat 1/2")
     warp = canvas.box(300, 85, 110, 70, "warp moving\nby the total\nfield so far", "warp")
-    b = canvas.box(455, 85, 150, 70, "B  block by block\na like U-Net\nat 1, on 64\u00b3 voxels")
+    b = canvas.box(455, 85, 150, 70, "B  block by block\na U-Net alike\nat 1, on 64\u00b3 voxels")
     c = canvas.box(650, 85, 120, 70, "C  fuse\nraised-cosine\nweights", "fusion")
     restore = canvas.box(815, 85, 130, 70, "restore\nconv3 16, 16,\nhead", "fusion")
     for left, right in ((pair, a), (a, warp), (warp, b), (b, c), (c, restore)):
@@ -59,5 +59,7 @@ def level(canvas: Canvas, y: float) -> None:
     canvas.arrow(gate.right, out.left)
     canvas.arrow(local.right, (868, y + 48), bend=-0.2)
     canvas.arrow(attention.right, (868, y + 98), bend=0.2)
+    canvas.text(600, y - 25, "times s", size=8)
+    canvas.text(700, y + 160, "times 1 - s", size=8)
     rule = "behind each conv3 InstanceNorm, LeakyReLU 0.2; up: 1x1x1, trilinear doubling, the skip beside it, two conv3"
     canvas.text(10, y + 205, rule, align="left")

@@ -6,17 +6,17 @@ from scripts.figures.canvas import Box, Canvas
 
 LEVELS = (("1", 8), ("1/2", 16), ("1/4", 32), ("1/8", 64), ("1/16", 128))
 GLOBAL = ("1/8", "1/16")
-ROW = 80
+ROW = 90
 HEIGHT = 42
 
 
 def draw() -> Canvas:
-    canvas = Canvas(900, 850)
+    canvas = Canvas(900, 910)
     encoder(canvas)
     decoder(canvas)
-    msr(canvas, 500)
-    dilformer(canvas, 620)
-    srf(canvas, 780)
+    msr(canvas, 560)
+    dilformer(canvas, 680)
+    srf(canvas, 840)
     return canvas
 
 
@@ -32,7 +32,7 @@ def encoder(canvas: Canvas) -> None:
         for above, below in pairwise(boxes):
             canvas.arrow(above.bottom, below.top)
     canvas.text(
-        20, 460, "one set of weights for both streams; conv3 of stride 2 from level to level", size=8, align="left"
+        20, 496, "one set of weights for both streams; conv3 of stride 2 from level to level", size=8, align="left"
     )
 
 
@@ -54,11 +54,15 @@ def decoder(canvas: Canvas) -> None:
         if coarser:
             z, old = coarser
             canvas.arrow(z.top, match.bottom)
-            canvas.text(470, old.y - 13, "z, doubled", size=8)
-            canvas.arrow(old.top, field.bottom, dashed=True)
-            canvas.text(822, old.y - 19, "doubled; warps, too", size=8, align="right")
+            canvas.text(470, old.y - 14, "z, doubled", size=8)
+            canvas.arrow(old.top, field.bottom, "old", dashed=True)
+            canvas.arrow((795, old.y), (425, match.y + HEIGHT), "old", dashed=True)
         coarser = fuse, field
-    canvas.text(775, 460, "the loss judges all five fields", size=8)
+    canvas.text(885, 496, "the loss judges all five fields", size=8, align="right")
+    words = (
+        "old: the field so far, its grid and values doubled; it warps the moving feature, and the head's is composed"
+    )
+    canvas.text(20, 516, f"{words} with it", size=8, align="left")
 
 
 def msr(canvas: Canvas, y: float) -> None:

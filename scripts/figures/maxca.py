@@ -6,7 +6,7 @@ CELL, CELLS, REGION = 13, 8, 4
 
 
 def draw() -> Canvas:
-    canvas = Canvas(980, 690)
+    canvas = Canvas(1000, 690)
     network(canvas)
     block(canvas, 325)
     groups(canvas, 540)
@@ -27,12 +27,12 @@ def network(canvas: Canvas) -> None:
     canvas.arrow((230, 105), match.left, "f, m")
     canvas.arrow(match.right, attend.left)
     canvas.arrow(attend.right, head.left)
-    warp = canvas.box(290, 240, 130, 36, "warp m by 2 u", "warp")
+    warp = canvas.box(290, 240, 130, 36, "m': m warped\nby old", "warp")
     fine = canvas.box(290, 160, 130, 50, "match: conv3 of\nf, corr27(f, m'), m'")
     near = canvas.box(450, 160, 90, 50, "MAXCA", "attention")
     join = canvas.box(570, 160, 130, 50, "join: conv3 of\na, corr27(a, b), b")
     far = canvas.box(730, 160, 90, 50, "MAXCA", "attention")
-    finer = canvas.box(850, 160, 110, 50, "head: new\nu = new o 2 u", "field")
+    finer = canvas.box(850, 160, 110, 50, "head: new\nu = new o old", "field")
     up = canvas.box(570, 105, 130, 36, "b: up conv, LN")
     canvas.arrow((230, 130), (290, 178), "f")
     canvas.arrow((230, 155), warp.left, "m")
@@ -41,11 +41,14 @@ def network(canvas: Canvas) -> None:
         canvas.arrow(start.right, end.left, text)
     canvas.arrow((515, 90), up.left, bend=0.2)
     canvas.arrow(up.bottom, join.top)
-    canvas.arrow(head.bottom, finer.top, "")
-    canvas.arrow(finer.bottom, warp.right, bend=-0.12)
-    canvas.text(640, 285, "the field so far, doubled with its grid", size=8)
+    old = canvas.box(850, 240, 110, 36, "old: u, grid and\nvalues doubled", "field")
+    canvas.arrow(head.right, old.right, bend=-0.2)
+    canvas.text(990, 150, "u", size=8)
+    canvas.arrow((880, 240), (880, 210), "old")
+    canvas.arrow((930, 210), (930, 240), "u", dashed=True)
+    canvas.arrow(old.left, warp.right, "old")
     canvas.text(10, 225, "below 1/8, three times:\n64 at 1/4, 32 at 1/2, 16 at 1", align="left")
-    canvas.text(10, 262, "u = new o 2 u: new(x) + 2 u(x + new(x))", align="left", size=8)
+    canvas.text(10, 292, "u = new o old: new(x) + old(x + new(x)); dashed: for the next level", align="left", size=8)
 
 
 def block(canvas: Canvas, top: float) -> None:
