@@ -8,13 +8,14 @@ the multiple of voxels it needs, `STRIDE`, and one `Entry` below. One that is no
 from __future__ import annotations
 
 import sys
+import traceback
 from dataclasses import dataclass, fields
-from importlib import import_module, util
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from RegistrationNetLib.core.errors import SettingsError
+from RegistrationNetLib.core.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -128,6 +129,9 @@ OWN = ".py:"
 _named: dict[str, Entry] = {}
 """The user's own networks that were named by their files so far, by their short names."""
 
+_ran: dict[str, bytes] = {}
+"""What was in the user's files when they were run, by their paths."""
+
 
 def names() -> tuple[str, ...]:
     """The names `create` knows."""
@@ -174,11 +178,13 @@ def configure(name: str, **config: Any) -> Any:
 def create(name: str, **config: Any) -> nn.Module:
     """A fresh, untrained network: the identity within 0.05 voxel. `create("udrnet", schaf=False)`.
 
-    Its convolutions are laid out channels last, which made them a third faster on the CPU.
+    Its convolutions are laid out channels last, which made them a third faster on the CPU. It raises InputError for
+    what is no pair of images.
     """
     import torch
 
     network = _load(entry(name).source)(configure(name, **config))
+    network.register_forward_pre_hook(_require_pair)
     return network.to(memory_format=torch.channels_last_3d)
 
 
@@ -191,13 +197,26 @@ def name_of(network: nn.Module) -> str:
     raise SettingsError(f"'{kind.__qualname__}' is not a listed network; make one with create({' or '.join(names())}).")
 
 
+def _require_pair(network: nn.Module, pair: tuple[Any, ...]) -> None:
+    shapes = [tuple(image.shape) for image in pair]
+    if any(shape != shapes[0] or len(shape) != 5 or shape[1] != 1 for shape in shapes):
+        has = " and ".join(map(str, shapes))
+        raise InputError(
+            f"A network takes two images of one shape (N, 1, D, H, W), not {has}; resample or reshape them."
+        )
+
+
 def _own(name: str) -> Entry:
     file, _, attribute = name.rpartition(":")
     path = Path(file).resolve()
     if not path.is_file() or not attribute.isidentifier():
         raise SettingsError(f"'{name}' names no network: give an existing file and a class, as in my_network.py:MyNet.")
     own = Entry(f"{path.stem}:{attribute}", attribute, "Your own network.", path.name, f"{path}:{attribute}", "own")
-    _named[own.name] = own
+    if _named.setdefault(own.name, own) != own:
+        raise SettingsError(
+            f"'{name}' cannot be told from {_named[own.name].source}, for weights know both as {own.name}; rename the "
+            "file or the class."
+        )
     return own
 
 
@@ -211,18 +230,34 @@ def _load(source: str) -> Any:
 
 
 def _from_file(place: str) -> ModuleType:
-    """The module in a file of the user's, run once; known to Python by its whole path, which no other module has."""
-    if place not in sys.modules:
-        spec = util.spec_from_file_location(place, place)
-        assert spec is not None
-        assert spec.loader is not None
-        module = sys.modules[place] = util.module_from_spec(spec)
+    """The module in a file of the user's, run once and again after a change; known to Python by its whole path, which
+    no other module has."""
+    try:
+        text = Path(place).read_bytes()
+    except OSError as error:
+        raise SettingsError(f"'{place}' cannot be read ({error.strerror}); check its place.") from error
+    if place not in sys.modules or _ran.get(place) != text:
+        module = sys.modules[place] = ModuleType(place)
+        module.__file__ = place
         try:
-            spec.loader.exec_module(module)
-        except BaseException:
+            exec(compile(text, place, "exec"), module.__dict__)
+        except BaseException as error:
             del sys.modules[place]
+            if isinstance(error, Exception):
+                raise SettingsError(f"'{Path(place).name}' cannot be used: {_cause(error, place)}.") from error
             raise
+        _ran[place] = text
     return sys.modules[place]
+
+
+def _cause(error: Exception, place: str) -> str:
+    """What went wrong in the file, and in which of its lines, in a part of a sentence."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == place]
+    said = str(error)
+    if isinstance(error, SyntaxError) and error.filename == place:
+        lines, said = [error.lineno], error.msg
+    where = f" in line {lines[-1]}" if lines else ""
+    return f"{type(error).__name__}{where} ({' '.join(said.split())})"
 
 
 _PLAIN: dict[Any, tuple[tuple[type, ...], str]] = {

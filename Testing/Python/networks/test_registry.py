@@ -1,6 +1,7 @@
 """Networks by name, listed without PyTorch."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from RegistrationNetLib.core.errors import SettingsError, WeightsError
+from RegistrationNetLib.core.errors import InputError, SettingsError, WeightsError
 from RegistrationNetLib.networks import registry, weights
 from RegistrationNetLib.networks.udrnet import UDRNet, UDRNetConfig
 
@@ -57,6 +58,22 @@ def test_switches_reach_the_network():
 def test_convolutions_are_laid_out_channels_last():
     weight = registry.create("udrnet").get_parameter("encoder.1.0.weight")
     assert weight.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "moving"),
+    [
+        ((1, 1, 8, 9, 10), (1, 1, 8, 9, 11)),
+        ((2, 1, 8, 8, 8), (1, 1, 8, 8, 8)),
+        ((1, 2, 8, 8, 8), (1, 2, 8, 8, 8)),
+        ((1, 8, 8, 8), (1, 8, 8, 8)),
+        ((8, 8, 8), (8, 8, 8)),
+    ],
+)
+def test_what_is_no_pair_of_images_is_refused_in_a_sentence(fixed: tuple[int, ...], moving: tuple[int, ...]):
+    with pytest.raises(InputError) as refused:
+        registry.create("voxelmorph")(torch.rand(fixed), torch.rand(moving))
+    assert f"one shape (N, 1, D, H, W), not {fixed} and {moving}" in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -205,11 +222,54 @@ def test_a_list_as_from_a_weights_file_becomes_the_tuple_it_was(own: Path):
     assert registry.configure(f"{own}:Kinds", three=[4, 5, 6]).three == (4, 5, 6)
 
 
-def test_a_file_that_fails_leaves_no_half_module_behind(own: Path):
-    own.write_text("raise ValueError('mine')")
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x = 1\ny = (2\n", "SyntaxError in line 2 ('(' was never closed)"),
+        ("\n\nimport not_there.at_all\n", "ModuleNotFoundError in line 3 (No module named 'not_there')"),
+        ("def f():\n    raise ValueError('two\\n lines')\n\n\nf()\n", "ValueError in line 2 (two lines)"),
+        ("import json\njson.loads('{')\n", "JSONDecodeError in line 2 ("),
+    ],
+)
+def test_a_file_that_fails_is_named_with_line_and_cause_and_leaves_nothing_behind(own: Path, text: str, words: str):
+    own.write_text(text)
     for _ in range(2):
-        with pytest.raises(ValueError, match="mine"):
+        with pytest.raises(SettingsError) as refused:
             registry.create(f"{own}:Shift")
+        assert f"'my_shift.py' cannot be used: {words}" in str(refused.value)
+        assert "\n" not in str(refused.value)
+    assert str(own) not in sys.modules
+    own.write_text(OWN)
+    assert registry.create(f"{own}:Shift").config.axis == 0
+
+
+def test_a_file_that_was_changed_is_read_again_however_quickly(own: Path):
+    before = registry.create(f"{own}:Shift")
+    times = own.stat()
+    own.write_text(OWN.replace("= 0", "= 1"))
+    os.utime(own, ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = registry.create("my_shift:Shift")
+    assert (before.config.axis, after.config.axis, times_run(own)) == (0, 1, 2)
+    assert registry.name_of(before) == registry.name_of(after) == "my_shift:Shift"
+
+
+def test_a_file_that_is_gone_is_missed_in_a_sentence(own: Path):
+    registry.create(f"{own}:Shift")
+    own.unlink()
+    with pytest.raises(SettingsError, match=r"my_shift.py' cannot be read \(No such file"):
+        registry.create("my_shift:Shift")
+
+
+def test_two_files_of_one_name_are_not_mixed_up(own: Path):
+    first = registry.create(f"{own}:Shift")
+    other = own.parent / "other" / own.name
+    other.parent.mkdir()
+    other.write_text(OWN)
+    with pytest.raises(SettingsError, match=r"weights know both as my_shift:Shift; rename the file"):
+        registry.create(f"{other}:Shift")
+    assert registry.name_of(first) == "my_shift:Shift"
+    renamed = other.rename(other.with_name("my_other.py"))
+    assert registry.name_of(registry.create(f"{renamed}:Shift")) == "my_other:Shift"
 
 
 def test_weights_of_ones_own_network_need_its_file_to_be_named_by_the_user(own: Path, monkeypatch):
