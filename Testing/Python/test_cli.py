@@ -15,7 +15,7 @@ from RegistrationNetLib import api
 from RegistrationNetLib.cli import main
 from RegistrationNetLib.engine.settings import Align, Prepare, Refine, knobs
 from RegistrationNetLib.files.images import write_image
-from RegistrationNetLib.networks import registry
+from RegistrationNetLib.networks import registry, weights
 from RegistrationNetLib.phantom import phantom_pair
 
 WRITTEN = {
@@ -300,6 +300,27 @@ def test_one_call_takes_paths_and_simpleitk_images_alike(pair):
     one, other = (api.register(*inputs, preset="fast", transform="rigid") for inputs in (paths, images))
     np.testing.assert_array_equal(one.mapping.affine.matrix, other.mapping.affine.matrix)
     assert type(one) is type(other)
+
+
+def test_register_asks_the_named_network_with_the_given_weights(pair, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    about = {"spacing": None, "intensity": "percentiles", "training_data": "none", "licence": "CC0-1.0", "version": "1"}
+    weights.save(Path("mine.safetensors"), registry.create("udrnet"), **about)
+    inputs = (pair / "fixed.nii.gz", pair / "moving.nii.gz", "-o", "out", "--preset", "fast")
+    status, said = run("register", *inputs, "--model", "udrnet", "--weights", "mine.safetensors")
+    assert status == 0, said
+    assert "udrnet predicted the start from its weights 'mine'." in said
+    assert json.loads(Path("out/report.json").read_text())["model"]["name"] == "udrnet"
+    status, said = run("register", *inputs, "--model", "voxelmorph", "--weights", "mine.safetensors")
+    assert status == 2
+    assert "'mine.safetensors' holds weights of udrnet, not of voxelmorph" in said
+
+
+def test_a_network_file_that_fails_ends_in_one_sentence(tmp_path):
+    (tmp_path / "mine.py").write_text("import torch\nclass Mine(torch.nn.Module)\n    pass\n")
+    status, said = run("models", f"{tmp_path}/mine.py:Mine")
+    assert status == 2
+    assert said.endswith("registrationnet: 'mine.py' cannot be used: SyntaxError in line 2 (expected ':').")
 
 
 def test_models_prints_a_table_that_fits_80_columns():
