@@ -183,7 +183,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(ConvNorm(channels, channels), conv3(channels, channels, bias=False), InstanceNorm())
+        self.body = nn.Sequential(
+            ConvNorm(channels, channels), conv3(channels, channels, bias=False), InstanceNorm(inplace=True)
+        )
 
     def forward(self, feature: Tensor) -> Tensor:
         """(N, C, D, H, W) -> same."""

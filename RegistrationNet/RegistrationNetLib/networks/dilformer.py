@@ -92,7 +92,7 @@ class MSR(nn.Module):
         self.three = conv3(channels, 2 * half)  # the second branch, and what the third goes on from
         self.five = conv3(half, half)
         self.mix = nn.Conv3d(3 * half, channels, kernel_size=1, bias=False)  # the norm would take a bias away
-        self.norm = InstanceNorm()
+        self.norm = InstanceNorm(inplace=True)
 
     def scales(self, x: Tensor) -> Tensor:
         """(N, C, D, H, W) -> same, before the norm."""
@@ -191,7 +191,7 @@ class SRF(nn.Module):
             nn.Conv3d(channels, channels, kernel, padding="same", bias=False)
             for kernel in ((3, 1, 1), (1, 3, 1), (1, 1, 3))
         )
-        self.norm = InstanceNorm()
+        self.norm = InstanceNorm(inplace=True)
         self.mix = pointwise(channels, channels)
 
     def separable(self, z: Tensor) -> Tensor:

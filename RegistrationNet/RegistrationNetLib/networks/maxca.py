@@ -58,17 +58,16 @@ class MAXCANetConfig:
     flow_update: Literal["compose", "sum"] = "compose"
 
 
+def step(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    return conv3(inputs, outputs), nn.LeakyReLU(SLOPE, inplace=True), InstanceNorm(inplace=True)
+
+
 class Encoder(nn.Module):
     """(conv3, LeakyReLU, InstanceNorm) twice a level, halved by averaging in between; for each image alone."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.levels = nn.ModuleList(
-            nn.Sequential(
-                *(part for c in (a, b) for part in (conv3(c, b), nn.LeakyReLU(SLOPE, inplace=True), InstanceNorm()))
-            )
-            for a, b in pairwise((1, *ENCODER))
-        )
+        self.levels = nn.ModuleList(nn.Sequential(*step(a, b), *step(b, b)) for a, b in pairwise((1, *ENCODER)))
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """(N, 1, D, H, W) -> features at 1, 1/2, 1/4, 1/8."""

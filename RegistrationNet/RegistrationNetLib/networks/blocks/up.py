@@ -13,7 +13,7 @@ class Up(nn.Module):
         super().__init__()
         self.narrow = pointwise(below, channels)  # before doubling: it commutes, and costs an eighth
         self.merge = ConcatConv3(2 * channels, channels, bias=False)
-        self.finish = nn.Sequential(InstanceNorm(), nn.LeakyReLU(SLOPE, inplace=True))
+        self.finish = nn.Sequential(InstanceNorm(inplace=True), nn.LeakyReLU(SLOPE, inplace=True))
 
     def forward(self, below: Tensor, skip: Tensor) -> Tensor:
         """(N, below, D/2, H/2, W/2), (N, channels, D, H, W) -> (N, channels, D, H, W)."""
