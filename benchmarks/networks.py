@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -29,6 +30,13 @@ HEADER = """| network | million parameters | {sizes} |
 INTRODUCTION = """One prediction (no gradients) from a pair of images, by size. Each cell: seconds; GiB at peak; billion
 multiply-adds. Memory is the whole process's, PyTorch itself ({empty:.2f} GiB) included, on a GPU what was allocated
 there. Time is the best of three predictions after a first one, or that one where it takes over ten seconds."""
+
+
+BOUND_HEADER = """| network | billion multiply-adds | GB read and written | bound by arithmetic, ms | bound by memory, ms |
+|---|---|---|---|---|"""
+BOUND = """What a GPU at {terabytes:g} TB/s and {teraflops:g} TFLOPS (an H200 in half precision) cannot beat for one prediction
+at {size}: counted, not measured, as if each layer read its inputs and wrote its result once. `python -m
+benchmarks.networks --bound --write`"""
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,24 @@ def row(name: str, costs: list[Cost | str]) -> str:
     return f"| {name} | {parameters} | {' | '.join(map(cell, costs))} |"
 
 
+def bound(name: str, size: tuple[int, ...], terabytes: float, teraflops: float) -> str:
+    """A row of the bounds: float32 is counted, half precision is half of it."""
+    counted = count(made_for(name, size)[0], size, torch.device("cpu"))
+    moved = counted.moved_bytes / 2
+    arithmetic_ms, memory_ms = counted.flops / teraflops / 1e9, moved / terabytes / 1e9
+    return f"| {name} | {counted.flops / 2e9:,.0f} | {moved / 1e9:.0f} | {arithmetic_ms:.1f} | {memory_ms:.1f} |"
+
+
+def write_bounds(names: Sequence[str], size: str, terabytes: float, teraflops: float, write: bool) -> None:
+    """Print the table of bounds, or put it into docs/benchmarks.md as well."""
+    voxels = tuple(int(part) for part in size.split("x"))
+    rows = [bound(name, voxels, terabytes, teraflops) for name in names]
+    print(BOUND_HEADER, *rows, sep="\n")
+    if write:
+        introduction = BOUND.format(terabytes=terabytes, teraflops=teraflops, size=size)
+        write_table("networks bound", "\n".join([f"{introduction}\n", BOUND_HEADER, *rows]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these networks")
@@ -102,11 +128,19 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--compile", action="store_true", help="with torch.compile, where there is a compiler")
     parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    parser.add_argument("--bound", action="store_true", help="count what a GPU could not beat at the last size")
+    parser.add_argument("--terabytes", type=float, default=4.8, help="its memory's TB/s (default: an H200's 4.8)")
+    parser.add_argument(
+        "--teraflops", type=float, default=990, help="its TFLOPS (default: an H200's 990, half precision)"
+    )
     parser.add_argument("--here", action="store_true", help="measure one in this process and print JSON")
     asked = parser.parse_args()
     names = asked.names or registry.names()
     if asked.here:
         here(names[0], asked.sizes[0], asked.device, asked.compile)
+        return
+    if asked.bound:
+        write_bounds(names, asked.sizes[-1], asked.terabytes, asked.teraflops, asked.write)
         return
     header = HEADER.format(sizes=" | ".join(asked.sizes), rules="|".join("---" for _ in asked.sizes))
     print(header, flush=True)

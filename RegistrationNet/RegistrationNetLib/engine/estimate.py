@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
 from RegistrationNetLib.engine import devices
@@ -139,12 +139,13 @@ class Ghost(torch.Tensor):
 
 
 class Tally(TorchDispatchMode):
-    """Carries each operation out on ghosts and adds up their storages while they live, and the operations."""
+    """Carries each operation out on ghosts and adds up their storages while they live, the operations, and the bytes
+    that each of them reads and writes."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
         self.device = device
-        self.peak_bytes = self.flops = self._live = 0
+        self.peak_bytes = self.moved_bytes = self.flops = self._live = 0
         self._held: set[int] = set()
 
     def ghost(self, tensor: Tensor) -> Ghost:
@@ -168,6 +169,8 @@ class Tally(TorchDispatchMode):
 
         args, kwargs = tree_map(inside, args), tree_map(inside, kwargs or {})
         result = function(*args, **kwargs)
+        if not function.is_view:
+            self.moved_bytes += sum(t.nbytes for t in tree_leaves((args, kwargs, result)) if isinstance(t, Tensor))
         if function.overloadpacket in flop_registry:
             self.flops += flop_registry[function.overloadpacket](*args, **kwargs, out_val=result)
         return tree_map(outside, result)

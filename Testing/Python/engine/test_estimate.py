@@ -259,3 +259,8 @@ def test_a_brain_at_a_millimetre_fits_into_ten_gib_and_twice_the_volume_costs_at
     if name != "unetr":  # whose attention is quadratic in the patches, and whose weights are larger than the images
         assert whole.peak_bytes < 2.1 * half.peak_bytes
         assert whole.flops < 2.1 * half.flops
+
+
+def test_bytes_moved_are_what_each_layer_reads_and_writes_and_views_move_nothing():
+    tally = counted(lambda f, m: [torch.relu(f.transpose(2, 3)[:, :, 1:]) + 1])
+    assert tally.moved_bytes == 2 * 2 * 4 * (10 * 10 * 12)
