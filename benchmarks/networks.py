@@ -32,11 +32,11 @@ multiply-adds. Memory is the whole process's, PyTorch itself ({empty:.2f} GiB) i
 there. Time is the best of three predictions after a first one, or that one where it takes over ten seconds."""
 
 
-BOUND_HEADER = """| network | billion multiply-adds | GB read and written | bound by arithmetic, ms | bound by memory, ms |
+BOUND_HEADER = """| network | billion multiply-adds | GB read and written | arithmetic, ms | memory, ms |
 |---|---|---|---|---|"""
-BOUND = """What a GPU at {terabytes:g} TB/s and {teraflops:g} TFLOPS (an H200 in half precision) cannot beat for one prediction
-at {size}: counted, not measured, as if each layer read its inputs and wrote its result once. `python -m
-benchmarks.networks --bound --write`"""
+BOUND = """The least time of one prediction at {size} in half precision on a GPU of {teraflops:g} TFLOPS and
+{terabytes:g} TB/s (an H200), as long as each layer reads its inputs and writes its result once: counted, not measured,
+by `python -m benchmarks.networks --bound --write`."""
 
 
 @dataclass(frozen=True)
