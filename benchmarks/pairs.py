@@ -87,7 +87,7 @@ def measure(pair: Pair, data: Path, preset: str, threads: int | None) -> tuple[s
         command += _truth(pair, data, Path(folder))
         environment = os.environ if threads is None else {**os.environ, "OMP_NUM_THREADS": str(threads)}
         seconds, peak = _timed(command, dict(environment))
-        report = json.loads((out / "report.json").read_text())
+        report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     return row(pair.name, report, seconds, peak), acceptable(pair, report)
 
 

@@ -344,7 +344,7 @@ def test_models_prints_json_with_the_documented_keys():
     assert document["device"].startswith("cpu")
     (model,) = document["models"]
     assert model["parameters"] == 327_331
-    page = (Path(__file__).parents[2] / "docs" / "networks" / "README.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "networks" / "README.md").read_text(encoding="utf-8")
     about, table = page.split("--json` prints")[1].split("| key | what it is |")
     assert re.findall(r"`(size|device|models)`", about) == list(document)
     rows = re.findall(r"^\|(.*?)\|", table.split("\n## ")[0], re.MULTILINE)

@@ -24,17 +24,17 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 def blocks(page: Path, language: str) -> list[str]:
     """The fenced blocks of a language on a page, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
 def anchors(page: Path) -> set[str]:
-    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page: Path):
-    links = re.findall(r"\]\((?!https?:)([^)\s]*)\)", page.read_text())
+    links = re.findall(r"\]\((?!https?:)([^)\s]*)\)", page.read_text(encoding="utf-8"))
     missing = []
     for link in links:
         file, _, place = link.partition("#")
@@ -45,7 +45,7 @@ def test_every_link_leads_somewhere(page: Path):
 
 
 def test_the_overview_names_every_network_and_links_every_page():
-    overview = (NETWORKS / "README.md").read_text()
+    overview = (NETWORKS / "README.md").read_text(encoding="utf-8")
     assert [name for name in registry.names() if f"`{name}`" not in overview] == []
     pages = {path.name for path in NETWORKS.glob("*.md")} - {"README.md"}
     assert [page for page in pages if f"({page})" not in overview] == []
@@ -56,7 +56,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder in which the page's two pieces of Python were followed, and what the second one printed."""
     folder = tmp_path_factory.mktemp("own")
     network, training = blocks(NETWORKS / "your-own.md", "python")
-    (folder / "my_network.py").write_text(network)
+    (folder / "my_network.py").write_text(network, encoding="utf-8")
     done = subprocess.run([sys.executable, "-c", training], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout

@@ -288,7 +288,7 @@ def test_it_costs_about_eight_convolutions_of_its_width_as_its_page_says():
 
 
 def test_the_example_of_its_page_runs():
-    page = (Path(__file__).parents[3] / "docs" / "networks" / "maxca.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "networks" / "maxca.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     names: dict = {}
     exec(example, names)
