@@ -36,9 +36,9 @@ HEADER = """| | parameters | local correlation | gain, of refinement's | folded 
 RATE = 1e-3
 RATES = {"maxca": 2e-4}  # its blocks double what they are given, so that its head sees features ten times as large
 INTRODUCTION = """One pair, learnt from a fresh network by its own objective ({steps} steps of Adam at the rate that is
-named, which falls to nothing along a half cosine), without refinement; what it is asked for is at least half of what refinement gains, with less than 0.5 % of the body folded. Local correlation is the
-squared one in windows of 5 voxels inside the body, 0 to 1. This says that a network can learn, not how it does on a
-pair it has never seen."""
+named, which falls to nothing along a half cosine), without refinement; what it is asked for is at least half of what
+refinement gains, with less than 0.5 % of the body folded. Local correlation is the squared one in windows of 5 voxels
+inside the body, 0 to 1. This says that a network can learn, not how it does on a pair it has never seen."""
 FOLDED = 0.5
 GAIN = 0.5
 
