@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from RegistrationNetLib.core import spatial
+from RegistrationNetLib.core.anysize import pad_to_multiple
 from RegistrationNetLib.core.filters import box_sum
 
 EPSILON = 1e-8
@@ -121,5 +122,4 @@ def coarser(shape: Sequence[int], level: Sequence[int]) -> int:
 
 def pooled(image: Tensor, factor: int) -> Tensor:
     """Averages over cubes of `factor` voxels an axis, the far edges repeated where they do not fill one."""
-    depth, height, width = (-size % factor for size in image.shape[2:])
-    return F.avg_pool3d(F.pad(image, (0, width, 0, height, 0, depth), mode="replicate"), factor)
+    return F.avg_pool3d(pad_to_multiple(image, factor), factor)

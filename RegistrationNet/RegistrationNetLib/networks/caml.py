@@ -34,9 +34,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from RegistrationNetLib.core.anysize import crop_to, pad_to_multiple
 from RegistrationNetLib.core.objective import Objective, Term
 from RegistrationNetLib.core.spatial import compose, resize_field, warp
-from RegistrationNetLib.networks.blocks.anysize import crop_to, pad_to_multiple
 from RegistrationNetLib.networks.blocks.flow import FlowHead
 from RegistrationNetLib.networks.blocks.layers import (
     SLOPE,

@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from RegistrationNetLib.core.anysize import crop_to, pad_to_multiple
 from RegistrationNetLib.core.errors import InputError, MissingPackage, SettingsError
 from RegistrationNetLib.core.objective import Objective
-from RegistrationNetLib.networks.blocks.anysize import crop_to, pad_to_multiple
 from RegistrationNetLib.networks.blocks.flow import FlowHead
 from RegistrationNetLib.networks.blocks.layers import InstanceNorm
 

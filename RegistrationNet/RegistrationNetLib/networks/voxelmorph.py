@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from RegistrationNetLib.core.anysize import crop_to, pad_to_multiple
 from RegistrationNetLib.core.objective import Objective
 from RegistrationNetLib.core.spatial import integrate, resize_field
-from RegistrationNetLib.networks.blocks.anysize import crop_to, pad_to_multiple
 from RegistrationNetLib.networks.blocks.flow import FlowHead
 from RegistrationNetLib.networks.blocks.maxca import MAXCABlock
 from RegistrationNetLib.networks.blocks.slabs import ConcatConv3

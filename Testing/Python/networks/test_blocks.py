@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from RegistrationNetLib.networks.blocks.anysize import coarse_shape, crop_to, pad_to_multiple
+from RegistrationNetLib.core.anysize import coarse_shape, crop_to, pad_to_multiple
 from RegistrationNetLib.networks.blocks.flow import FlowHead
 from RegistrationNetLib.networks.blocks.slabs import ConcatConv3, in_slabs
 
