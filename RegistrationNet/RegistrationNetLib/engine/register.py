@@ -23,9 +23,10 @@ from RegistrationNetLib.core.version import __version__
 from RegistrationNetLib.engine import devices, judge
 from RegistrationNetLib.engine.align import align
 from RegistrationNetLib.engine.memory import peak_memory_mib
+from RegistrationNetLib.engine.mend import extend
 from RegistrationNetLib.engine.predict import Model, chosen, predict, require_precision
 from RegistrationNetLib.engine.prepare import Prepared, foreground, prepare
-from RegistrationNetLib.engine.refine import extend, refine
+from RegistrationNetLib.engine.refine import refine
 from RegistrationNetLib.engine.result import IsCancelled, OnProgress, Reference, Registration
 from RegistrationNetLib.engine.settings import Settings
 

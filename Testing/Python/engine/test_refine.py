@@ -12,8 +12,9 @@ from RegistrationNetLib.core.filters import smooth
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
 from RegistrationNetLib.core.spatial import jacobian_determinant
+from RegistrationNetLib.engine.mend import corner_determinant, extend, unbend, unfold
 from RegistrationNetLib.engine.prepare import Prepared, prepare
-from RegistrationNetLib.engine.refine import corner_determinant, extend, refine, unbend, unfold
+from RegistrationNetLib.engine.refine import refine
 from RegistrationNetLib.engine.settings import Prepare, Refine, Settings
 from Testing.Python.engine.anatomy import body, grid, image
 

@@ -1,0 +1,163 @@
+"""Making a field fit to keep: without folds, without bends that cubic interpolation would overshoot, led to zero beyond
+its border.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from RegistrationNetLib.core import spatial
+from RegistrationNetLib.core.filters import smooth
+from RegistrationNetLib.core.grid import Grid
+from RegistrationNetLib.core.mapping import Displacement
+from RegistrationNetLib.core.resample import to_displacement
+
+_LEAST_DETERMINANT = 0.05
+_LARGEST_BEND_MM = 0.19
+_STEEPEST_TAPER = 0.6  # voxels a voxel, at which a field is first led to zero beyond the border
+_GENTLEST_TAPER = 0.1
+_SLAB = 8  # voxels along the first axis
+
+
+def fit_to_store(field: Tensor, spacing: Sequence[float]) -> Tensor:
+    """The field neither folded nor bent; mending one may bring back a little of the other."""
+    for _ in range(4):
+        field = unfold(unbend(field, spacing))
+    return field
+
+
+def extend(field: Tensor, grid: Grid) -> Displacement:
+    """The field in mm, continued beyond `grid` and led smoothly to zero there; its outer two layers are exactly zero.
+
+    field: (1, 3, D, H, W) voxels of `grid`. The margin is as long as leading it to zero without a fold needs: what
+    matters is how steeply the component along the axis is squeezed together; the others may fall faster.
+    """
+    steepness = _STEEPEST_TAPER
+    while True:
+        margins = [_margin(field, axis, steepness) for axis in range(3)]
+        padded = _tapered(field, margins)
+        steepness /= 1.5
+        if steepness < _GENTLEST_TAPER or float(corner_determinant(padded).min()) > 0:
+            break
+    return to_displacement(padded, grid.padded([m[0] for m in margins], [m[1] for m in margins]))
+
+
+def unfold(field: Tensor, least: float = _LEAST_DETERMINANT) -> Tensor:
+    """The field smoothed, only there and ever more, where its determinant falls below `least` in any corner of a voxel;
+    weakened as a whole in the unheard-of case that this does not help.
+    """
+    for attempt in range(20):
+        low = corner_determinant(field) < least
+        if not bool(low.any()):
+            return field
+        field = _smoothed_at(low, field, 1 + 0.5 * attempt)
+    return unfold(field / 2, least)
+
+
+def unbend(field: Tensor, spacing: Sequence[float]) -> Tensor:
+    """The field smoothed where cubic interpolation of it, which is Slicer's, would differ from linear by over 0.2 mm.
+
+    Half way between two voxels a cubic through four in a row is (9 b + 9 c - a - d) / 16, a line (b + c) / 2.
+    """
+    lengths = torch.tensor(spacing, dtype=field.dtype, device=field.device).view(1, 3, 1, 1, 1)
+    for _ in range(10):
+        bent = torch.zeros_like(field[:, :1], dtype=torch.bool)
+        for axes in _bendable(field):
+            bend = _bend(field, axes).mul_(lengths).square_().sum(1, keepdim=True) > _LARGEST_BEND_MM**2
+            ends = [(1, 2) if axis in axes else (0,) for axis in (2, 3, 4)]
+            for corner in itertools.product(*ends):  # every voxel of the interval, so that no direction is special
+                where = [slice(start, start + size) for start, size in zip(corner, bend.shape[2:], strict=True)]
+                bent[:, :, *where] |= bend
+        if not bool(bent.any()):
+            break
+        field = _smoothed_at(bent, field, 1.0)
+    return field
+
+
+def _bendable(field: Tensor) -> list[tuple[int, ...]]:
+    """The ways to go half way between voxels: along an edge of a cell, and to its middle. A cubic needs 4 in a row."""
+    long = tuple(axis for axis in (2, 3, 4) if field.shape[axis] > 3)
+    return [*((axis,) for axis in long), *([long] if len(long) > 1 else [])]
+
+
+def _bend(field: Tensor, axes: Sequence[int]) -> Tensor:
+    """Cubic minus linear interpolation half way between voxels along `axes`; three voxels fewer along each of them."""
+    cubic, linear = field, field
+    for axis in axes:
+        size = field.shape[axis] - 3
+        a, b, c, d = (cubic.narrow(axis, start, size) for start in range(4))
+        cubic = (b + c).mul_(9 / 16).sub_((a + d), alpha=1 / 16)
+        linear = (linear.narrow(axis, 1, size) + linear.narrow(axis, 2, size)).mul_(0.5)
+    return cubic - linear
+
+
+def corner_determinant(field: Tensor) -> Tensor:
+    """The smallest determinant over the eight corners of each voxel, from one-sided differences.
+
+    Stricter than central differences: where it is positive, trilinear interpolation does not fold either.
+    """
+    slabs = []
+    for start in range(0, field.shape[2], _SLAB):  # what fits the processor's cache: four times faster on a CPU
+        before = min(start, 1)
+        slab = field[:, :, start - before : start + _SLAB + 1]
+        slabs.append(_corner_determinant(slab).narrow(2, before, min(_SLAB, field.shape[2] - start)))
+    return torch.cat(slabs, dim=2)
+
+
+def _corner_determinant(field: Tensor) -> Tensor:
+    identity = torch.eye(3, device=field.device).view(1, 3, 3, 1, 1, 1)
+    least = torch.full_like(field[:, :1], torch.inf)
+    forward = []
+    for axis in (2, 3, 4):
+        difference = field.diff(dim=axis)
+        edges = [0, 0] * (4 - axis) + [1, 1] + [0, 0] * (axis - 2)
+        forward.append(
+            F.pad(difference, edges, mode="replicate") if field.shape[axis] > 2 else F.pad(difference, edges)
+        )
+    for corner in range(8):
+        columns = []
+        for axis in range(3):
+            side = corner >> axis & 1
+            columns.append(forward[axis].narrow(2 + axis, side, field.shape[2 + axis]))
+        jacobian = torch.stack(columns, dim=2) + identity
+        least = torch.minimum(least, spatial.determinant(jacobian))
+    return least
+
+
+def _smoothed_at(where: Tensor, field: Tensor, sigma: float) -> Tensor:
+    """The field, blended into its smoothed version at and around the voxels marked (1, 1, D, H, W)."""
+    blend = smooth(F.max_pool3d(where.to(field.dtype), 3, stride=1, padding=1), 1.0)
+    return field + blend * (smooth(field, sigma) - field)
+
+
+def _tapered(field: Tensor, margins: list[tuple[int, int]]) -> Tensor:
+    padded = F.pad(field, [size for axis in (2, 1, 0) for size in margins[axis]], mode="replicate")
+    for axis, (before, after) in enumerate(margins):
+        ramp = torch.ones(padded.shape[2 + axis])
+        ramp[:before] = _ramp(before).flip(0)
+        ramp[len(ramp) - after :] = _ramp(after)
+        padded *= ramp.view([-1 if dim == axis + 2 else 1 for dim in range(5)])
+    return padded
+
+
+def _margin(field: Tensor, axis: int, steepness: float) -> tuple[int, int]:
+    """Layers to add at both ends of an axis: two of zero, and a ramp long enough for its slope."""
+    sizes = []
+    for end, outward in ((0, -1), (-1, 1)):
+        face = field.select(2 + axis, end)
+        squeezed = float((outward * face[:, axis]).max().clamp(min=0))
+        longest = max(squeezed, float(face.abs().max()) / 2)
+        sizes.append(2 + max(1, math.ceil(math.pi / 2 * longest / steepness)))
+    return sizes[0], sizes[1]
+
+
+def _ramp(size: int) -> Tensor:
+    """From near 1 at the border to exactly 0 in the outer two layers: half a cosine."""
+    inner = size - 2
+    return torch.cat([0.5 + 0.5 * torch.cos(torch.pi * torch.arange(1, inner + 1) / (inner + 1)), torch.zeros(2)])
