@@ -18,7 +18,8 @@ class LocalCorrelation:
     value is A^2 / (BC): 1 where the images agree up to contrast (either sign), and where both are flat. Because epsilon
     is in A too, two identical images are an exact maximum.
 
-    fixed: (1, 1, D, H, W), values about [-0.5, 0.5]; float32 variances cancel on raw intensities.
+    fixed: (1, C, D, H, W), values about [-0.5, 0.5]; float32 variances cancel on raw intensities. Channels are compared
+    one by one and count alike.
     """
 
     fixed: Tensor
@@ -36,7 +37,8 @@ class LocalCorrelation:
         return cls(fixed, mean, variance, per_voxel, radius, epsilon)
 
     def __call__(self, moving: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Weighted mean over all windows (a scalar), and the derivative of their weighted sum by each moving value.
+        """Weighted mean over all windows (a scalar), and the derivative of their weighted sum by each moving value,
+        (1, C, D, H, W).
 
         weight: (1, 1, D, H, W) of the windows by their centre voxel, or None for 1.
         The derivative of A^2 / (BC) by m is p (f - f') - q (m - m') over n, with p = 2A / (BC), q = p A / C and primes
@@ -47,7 +49,7 @@ class LocalCorrelation:
         value = p * covariance / self.variance
         if weight is not None:
             value *= weight
-        total = value.sum() / (weight.sum().clamp(min=1) if weight is not None else value.numel())
+        total = value.sum() / (value.shape[1] * weight.sum().clamp(min=1) if weight is not None else value.numel())
         p.mul_(2 * self.per_voxel).div_(self.variance)
         if weight is not None:
             p *= weight

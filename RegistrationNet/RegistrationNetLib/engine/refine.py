@@ -131,7 +131,7 @@ class _Level:
         warped, inside = self.warped(spatial.resize_field(field, self.similarity.fixed.shape[2:]))
         weight = inside if self.weight is None else inside.mul_(self.weight)
         value, gradient = self.similarity(warped, weight)
-        force = spatial.gradient(warped)[0, 0][None].mul_(gradient)
+        force = spatial.gradient(warped).mul_(gradient[:, :, None]).sum(1)
         return float(value), spatial.resize(force, field.shape[2:]).mul_(self.metric)
 
     def warped(self, field: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,7 +139,7 @@ class _Level:
         at = torch.addmm(self.base, field.view(3, -1).T, self.turn)
         grid = at.view(1, *field.shape[2:], 3)
         values = F.grid_sample(self.moving, grid, padding_mode="border", align_corners=True)
-        inside = (at.abs_().amax(1) <= _INSIDE).to(values.dtype).view(values.shape)
+        inside = (at.abs_().amax(1) <= _INSIDE).to(values.dtype).view(1, 1, *field.shape[2:])
         if self.moving_mask is not None:
             grid = torch.addmm(self.base, field.view(3, -1).T, self.turn, out=at).view(grid.shape)
             inside *= F.grid_sample(self.moving_mask, grid, padding_mode="border", align_corners=True)
