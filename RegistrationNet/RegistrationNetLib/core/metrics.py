@@ -61,14 +61,15 @@ def jacobian_statistics(determinant: NDArray[np.floating], body: NDArray[np.bool
     """Min, max, mean, folded voxels (det <= 0) and their share in %, SD of log det, inside the body."""
     inside = determinant[body].astype(np.float64)
     folded = int((inside <= 0).sum())
-    return {
+    statistics = {
         "min": float(inside.min()),
         "max": float(inside.max()),
         "mean": float(inside.mean()),
         "folded_voxels": folded,
         "folded_percent": 100 * folded / inside.size,
-        "sd_log": float(np.log(np.clip(inside, 1e-3, None)).std()),
     }
+    logarithm = np.log(np.maximum(inside, 1e-3, out=inside), out=inside)  # a whole body has no room for copies
+    return {**statistics, "sd_log": float(logarithm.std())}
 
 
 def _counts(labels: NDArray[np.integer]) -> dict[int, int]:

@@ -15,7 +15,7 @@ from RegistrationNetLib.core.grid import BORDER, Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping, Step
 
-_SLAB_VOXELS = 2_000_000
+_SLAB_VOXELS = 500_000  # larger ones outgrow the memory an allocator keeps at hand, and take half as long again
 
 
 def warp(image: Image, mapping: Mapping, onto: Grid, interpolation: str = "linear") -> Image:
@@ -30,8 +30,13 @@ def warp(image: Image, mapping: Mapping, onto: Grid, interpolation: str = "linea
 
 def field_on(mapping: Mapping, grid: Grid) -> Tensor:
     """The whole mapping as a field at the voxels of `grid`, (1, 3, D, H, W), in voxels of `grid`."""
-    slabs = [_positions(mapping, grid, slab, grid) - _positions(Mapping(), grid, slab, grid) for slab in _slabs(grid)]
-    return torch.cat([slab.float() for slab in slabs], dim=2)
+    return torch.cat([field_in(slab, mapping, grid) for slab in slabs(grid)], dim=2)
+
+
+def field_in(slab: slice, mapping: Mapping, grid: Grid) -> Tensor:
+    """`field_on` in some slices of the first axis only, (1, 3, d, H, W)."""
+    there, here = _trace(mapping, grid, slab), _trace(Mapping(), grid, slab)
+    return replace(there, matrix=there.matrix - here.matrix).seen_from(grid.world_to_voxel).float()
 
 
 def to_displacement(field: Tensor, grid: Grid) -> Displacement:
@@ -46,14 +51,14 @@ def _warp_channel(
 ) -> NDArray[np.generic]:
     out = np.empty(onto.shape, channel.dtype)
     if interpolation == "nearest":
-        for slab in _slabs(onto):
+        for slab in slabs(onto):
             positions = _positions(mapping, onto, slab, image.grid)
             out[slab] = _nearest(channel, positions, image.background)
         return out
     # float32 is exact for 16-bit integers; wider values (PET in float64, 32-bit counts) are sampled in float64.
     exact = np.float32 if np.can_cast(channel.dtype, np.float32) else np.float64
     source = torch.as_tensor(np.require(channel, exact, ["C", "W"]))[None, None]
-    for slab in _slabs(onto):
+    for slab in slabs(onto):
         positions = _positions(mapping, onto, slab, image.grid).to(source.dtype)
         values = spatial.sample(source, positions)[0, 0].numpy()
         inside = _inside(positions, channel.shape)[0, 0].numpy()
@@ -61,7 +66,7 @@ def _warp_channel(
     return out
 
 
-def _slabs(grid: Grid) -> Iterator[slice]:
+def slabs(grid: Grid) -> Iterator[slice]:
     """Cuts of the first axis, so that coordinates of a whole-body image never fill the memory at once."""
     thickness = max(1, _SLAB_VOXELS // (grid.shape[1] * grid.shape[2]))
     for start in range(0, grid.shape[0], thickness):

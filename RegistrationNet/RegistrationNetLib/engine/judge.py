@@ -12,7 +12,7 @@ from RegistrationNetLib.core.errors import InputError
 from RegistrationNetLib.core.grid import Points
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
-from RegistrationNetLib.core.resample import field_on, warp
+from RegistrationNetLib.core.resample import field_in, slabs, warp
 from RegistrationNetLib.engine.result import Reference
 
 Quality = dict[str, Any]
@@ -23,9 +23,13 @@ _MUCH = 3.0  # volume change beyond which a look at the map is due
 
 def jacobian_image(mapping: Mapping, fixed: Image) -> Image:
     """Determinant of the deformable part (the whole mapping's over its affine's) on the fixed grid, float32."""
-    total = spatial.jacobian_determinant(field_on(mapping, fixed.grid))[0, 0].cpu().numpy()
     affine = np.linalg.det(mapping.affine.matrix[:3, :3])
-    return Image((total / affine).astype(np.float32)[None], fixed.grid, background=1.0, name=f"{fixed.name} Jacobian")
+    values = np.empty((1, *fixed.grid.shape), np.float32)
+    for slab in slabs(fixed.grid):
+        seen = slice(max(slab.start - 1, 0), min(slab.stop + 1, fixed.grid.shape[0]))  # differences reach one slice on
+        total = spatial.jacobian_determinant(field_in(seen, mapping, fixed.grid))[0, 0].numpy()
+        values[0, slab] = total[slab.start - seen.start :][: slab.stop - slab.start] / affine
+    return Image(values, fixed.grid, background=1.0, name=f"{fixed.name} Jacobian")
 
 
 def jacobian_report(jacobian: Image, mapping: Mapping, body: NDArray[np.bool_], body_name: str) -> Quality:
@@ -43,9 +47,14 @@ def jacobian_report(jacobian: Image, mapping: Mapping, body: NDArray[np.bool_], 
 def displacement_report(mapping: Mapping, fixed: Image, body: NDArray[np.bool_]) -> Quality:
     """Length of the deformable part inside the body, mm: |A^-1 mapping(x) - x|."""
     deformable = mapping.then(Mapping((mapping.affine.inverse(),)))
-    voxels = field_on(deformable, fixed.grid)[0].cpu().numpy()[:, body]
-    length = np.linalg.norm(fixed.grid.voxel_to_world[:3, :3] @ voxels, axis=0)
-    return {"mean": float(length.mean()), "p95": float(np.percentile(length, 95)), "max": float(length.max())}
+    matrix = fixed.grid.voxel_to_world[:3, :3].astype(np.float32)
+    inside = (field_in(slab, deformable, fixed.grid)[0].numpy()[:, body[slab]] for slab in slabs(fixed.grid))
+    length = np.concatenate([np.linalg.norm(matrix @ voxels, axis=0) for voxels in inside])
+    return {
+        "mean": float(length.mean(dtype=np.float64)),
+        "p95": float(np.percentile(length, 95)),
+        "max": float(length.max()),
+    }
 
 
 def reference_report(reference: Reference, stages: dict[str, Mapping]) -> Quality:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from RegistrationNetLib.core import resample, spatial
 from RegistrationNetLib.core.errors import InputError
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
@@ -43,6 +44,19 @@ def test_a_mirrored_field_is_counted_as_folded_everywhere():
     mapping = Mapping((stretched(-0.5),))
     report = judge.jacobian_report(judge.jacobian_image(mapping, FIXED), mapping, INSIDE, "here")
     assert report["folded_percent"] == 100
+
+
+def test_working_in_slabs_changes_no_figure(monkeypatch):
+    field = np.random.default_rng(0).normal(0, 0.3, (3, *GRID.shape)).astype(np.float32)
+    mapping = Mapping((Displacement(field, GRID), scaling(0.8)))
+    whole = spatial.jacobian_determinant(resample.field_on(mapping, GRID))[0, 0].numpy() / 0.8**3
+    lengths = np.linalg.norm(field[:, INSIDE], axis=0)
+    for slices in (1, 3, 5):
+        monkeypatch.setattr(resample, "_SLAB_VOXELS", slices * GRID.shape[1] * GRID.shape[2])
+        np.testing.assert_allclose(judge.jacobian_image(mapping, FIXED).scalar, whole, atol=1e-5)
+        report = judge.displacement_report(mapping, FIXED, INSIDE)
+        expected = {"mean": lengths.mean(), "p95": np.percentile(lengths, 95), "max": lengths.max()}
+        assert report == pytest.approx(expected, abs=1e-5)
 
 
 def test_displacement_lengths_are_those_of_the_deformable_part_in_mm():
