@@ -55,8 +55,8 @@ class Plane:
 def planes(grid: Grid, through: Points) -> list[Plane]:
     """The axial, coronal and sagittal slice of a grid nearest to a world point."""
     axes, flips = _orientation(grid)
-    indices = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij", sparse=False), axis=-1)
-    turned = [_anatomical(indices[..., axis], axes, flips) for axis in range(3)]
+    indices = np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij", sparse=True)
+    turned = [_anatomical(np.broadcast_to(index, grid.shape), axes, flips) for index in indices]
     center = np.clip(np.rint(grid.to_voxel(through)), 0, np.array(grid.shape) - 1)
     found = []
     for normal, (name, seen, letters) in enumerate(_VIEWS):
@@ -112,5 +112,5 @@ def _anatomical(data: NDArray[np.generic], axes: tuple[int, ...], flips: tuple[i
 
 def _upright(data: NDArray[np.generic], normal: int, index: int) -> NDArray[np.generic]:
     """Superior up in coronal and sagittal slices, anterior up in axial ones."""
-    cut = np.take(data, index, axis=normal)
+    cut = np.moveaxis(data, normal, 0)[index]
     return cut if normal == 0 else cut[::-1]

@@ -15,8 +15,8 @@ from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.files.planes import Plane, planes, sampled
 
-_BODY_VOXELS = 128
-"""Along each axis at most; enough to tell where the body is, and quick."""
+_COARSE_VOXELS = 128
+"""Along each axis at most; enough to tell where the body is and how bright, and quick."""
 
 
 class Registered(Protocol):
@@ -53,7 +53,7 @@ def slices_of(registration: Registered, fixed: Image, moving: Image) -> list[Sli
     deformable = mapping.then(Mapping((mapping.affine.inverse(),)))
     dark, bright = _window(fixed)
     moving_dark, moving_bright = _window(moving)
-    body = _body(_brightness(fixed.scalar, dark, bright))
+    body = _body(fixed, dark, bright)
     found = []
     for plane in planes(fixed.grid, _middle(body, fixed.grid)):
         before, before_known = sampled(moving, plane.points)
@@ -79,16 +79,21 @@ def difference(cut: Slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return (cut.fixed - cut.before) * cut.before_known, (cut.fixed - cut.after) * cut.after_known
 
 
-def _body(brightness: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _body(image: Image, dark: float, bright: float) -> NDArray[np.bool_]:
     """(D, H, W), True in what is brighter than Otsu's threshold, without specks of noise, and in what it encloses."""
-    every = [range(0, n, -(-n // _BODY_VOXELS)) for n in brightness.shape]
-    coarse = brightness[np.ix_(*every)].astype(np.float32)
+    coarse = _brightness(image.scalar[_every(image)], dark, bright).astype(np.float32)
     body = sitk.GetArrayFromImage(sitk.OtsuThreshold(sitk.GetImageFromArray(coarse), 0, 1)) > 0
     body = ndimage.median_filter(body, 3)
     for axis in range(3):
         for part in np.moveaxis(body, axis, 0):  # slice by slice, as lungs are open where a volume ends
             part[:] = ndimage.binary_fill_holes(part)
-    return np.asarray(body[np.ix_(*(np.arange(n) // r.step for n, r in zip(brightness.shape, every, strict=True)))])
+    nearest = (np.arange(n) // s.step for n, s in zip(image.grid.shape, _every(image), strict=True))
+    return np.asarray(body[np.ix_(*nearest)])
+
+
+def _every(image: Image) -> tuple[slice, ...]:
+    """Every so many voxels along each axis."""
+    return tuple(slice(None, None, -(-n // _COARSE_VOXELS)) for n in image.grid.shape)
 
 
 def _middle(body: NDArray[np.bool_], grid: Grid) -> Points:
@@ -99,7 +104,8 @@ def _middle(body: NDArray[np.bool_], grid: Grid) -> Points:
 
 def _window(image: Image) -> tuple[float, float]:
     """What is shown black and white: nearly the whole range of what is not background."""
-    values = image.scalar[image.scalar != image.background]
+    values = image.scalar[_every(image)]
+    values = values[values != image.background]
     dark, bright = np.percentile(values, [0.5, 99.5]) if values.size else (0.0, 1.0)
     if dark - image.background < 0.5 * (bright - dark):
         dark = image.background  # else padding far below the darkest tissue would wash the picture out

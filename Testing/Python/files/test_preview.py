@@ -127,7 +127,8 @@ def test_the_body_includes_the_air_it_encloses_and_no_specks_of_noise():
     brightness[:30][np.random.default_rng(0).uniform(size=(30, 40, 30)) > 0.98] = 0.6
     expected = np.zeros(brightness.shape, bool)
     expected[30:120, 8:32, 5:25] = True
-    assert (_body(brightness) != expected).mean() < 0.01
+    image = Image(brightness[None], Grid(brightness.shape, np.eye(4)))
+    assert (_body(image, dark=0, bright=1) != expected).mean() < 0.01
 
 
 def test_the_legend_has_the_colours_of_the_picture():
