@@ -9,6 +9,8 @@ from torch import Tensor
 
 from RegistrationNetLib.core.filters import box_sum
 
+_FEWEST = 1e-3  # voxels in a window; what an empty one divides by
+
 
 @dataclass(frozen=True, eq=False)
 class LocalCorrelation:
@@ -20,6 +22,8 @@ class LocalCorrelation:
 
     fixed: (1, C, D, H, W), values about [-0.5, 0.5]; float32 variances cancel on raw intensities. Channels are compared
     one by one and count alike.
+    mask: (1, 1, D, H, W) of the voxels that count, or None for all. Windows that reach over its border are made of the
+    voxels inside it alone, so what it hides has no influence.
     """
 
     fixed: Tensor
@@ -28,22 +32,32 @@ class LocalCorrelation:
     per_voxel: Tensor
     radius: int
     epsilon: float
+    mask: Tensor | None = None
 
     @classmethod
-    def of(cls, fixed: Tensor, radius: int = 2, epsilon: float = 1e-3) -> LocalCorrelation:
-        per_voxel = 1 / box_sum(torch.ones_like(fixed), radius)
-        mean = box_sum(fixed, radius) * per_voxel
-        variance = (box_sum(fixed * fixed, radius) * per_voxel).sub_(mean * mean).clamp_(min=0).add_(epsilon)
-        return cls(fixed, mean, variance, per_voxel, radius, epsilon)
+    def of(cls, fixed: Tensor, radius: int = 2, epsilon: float = 1e-3, mask: Tensor | None = None) -> LocalCorrelation:
+        counted = torch.ones_like(fixed) if mask is None else mask.expand_as(fixed)
+        per_voxel = 1 / box_sum(counted, radius).clamp_(min=_FEWEST)
+        seen = fixed if mask is None else fixed * mask
+        mean = box_sum(seen, radius) * per_voxel
+        variance = (box_sum(seen * fixed, radius) * per_voxel).sub_(mean * mean).clamp_(min=0).add_(epsilon)
+        return cls(fixed, mean, variance, per_voxel, radius, epsilon, mask)
+
+    def within(self, mask: Tensor) -> LocalCorrelation:
+        """The same comparison of the voxels of another mask."""
+        return LocalCorrelation.of(self.fixed, self.radius, self.epsilon, mask)
 
     def __call__(self, moving: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Weighted mean over all windows (a scalar), and the derivative of their weighted sum by each moving value,
         (1, C, D, H, W).
 
-        weight: (1, 1, D, H, W) of the windows by their centre voxel, or None for 1.
+        weight: (1, 1, D, H, W) of the windows by their centre voxel, or None for 1; windows centred outside the mask
+        count nothing.
         The derivative of A^2 / (BC) by m is p (f - f') - q (m - m') over n, with p = 2A / (BC), q = p A / C and primes
         for window means; summed over the windows that see a voxel this is f S(p) - m S(q) - S(p f' - q m').
         """
+        if self.mask is not None:
+            weight = self.mask if weight is None else weight * self.mask
         mean, variance, covariance = self._statistics(moving)
         p = covariance / variance
         value = p * covariance / self.variance
@@ -57,13 +71,14 @@ class LocalCorrelation:
         gradient = self.fixed * box_sum(p, self.radius)
         gradient -= moving * box_sum(q, self.radius)
         gradient -= box_sum(p.mul_(self.mean).sub_(q.mul_(mean)), self.radius)
-        return total, gradient
+        return total, gradient if self.mask is None else gradient.mul_(self.mask)
 
     def _statistics(self, moving: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mean = box_sum(moving, self.radius).mul_(self.per_voxel)
-        variance = box_sum(moving * moving, self.radius).mul_(self.per_voxel)
+        seen = moving if self.mask is None else moving * self.mask
+        mean = box_sum(seen, self.radius).mul_(self.per_voxel)
+        variance = box_sum(seen * moving, self.radius).mul_(self.per_voxel)
         variance.sub_(mean * mean).clamp_(min=0).add_(self.epsilon)
-        covariance = box_sum(self.fixed * moving, self.radius).mul_(self.per_voxel)
+        covariance = box_sum(self.fixed * seen, self.radius).mul_(self.per_voxel)
         covariance.sub_(self.mean * mean).add_(self.epsilon)
         return mean, variance, covariance
 

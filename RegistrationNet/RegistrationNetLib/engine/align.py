@@ -162,6 +162,7 @@ class _Pair:
     shareable: float
     radius: float
     local: LocalCorrelation | None
+    masked: bool
 
     @classmethod
     def of(cls, prepared: Prepared, size: float, local: bool = False) -> _Pair:
@@ -183,6 +184,7 @@ class _Pair:
             shareable=min(1.0, other / seen),
             radius=float(np.sqrt((points**2).sum(1).mean())),
             local=LocalCorrelation.of(fixed - 0.5, epsilon=3e-3) if local else None,
+            masked=not (prepared.fixed_mask is None and prepared.moving_mask is None),
         )
 
     def loss(self, linear: NDArray[np.float64], offset: NDArray[np.float64]) -> float:
@@ -210,7 +212,8 @@ class _Pair:
         penalty = 4 * (_LEAST_OVERLAP - overlap).clamp(min=0) ** 2
         if self.local is None:
             return 1 - correlation(self.fixed, sampled[:, :1], valid) + penalty
-        return 1 - _LocalValue.apply(sampled[:, :1], valid.detach(), self.local) + penalty
+        local = self.local.within(valid.detach()) if self.masked else self.local
+        return 1 - _LocalValue.apply(sampled[:, :1], valid.detach(), local) + penalty
 
     def _sample(self, points: Tensor) -> Tensor:
         """(1, 2, d, h, w): values and validity of the moving image at points about the moving centre."""

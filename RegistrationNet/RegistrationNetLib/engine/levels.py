@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ from RegistrationNetLib.engine.settings import Refine
 
 _SMALLEST_AXIS = 12  # voxels; a level with fewer has nothing to say
 _COARSEST_MM = 9.0  # windows of coarser voxels see no anatomy, and drive wrong what the affine had right
+
+_WHOLE = 0.999  # rounding forgiven
+_ENOUGH = 0.5  # of a mask; a thin one would vanish on coarse voxels
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,18 @@ def like(level: Grid, grid: Grid) -> Grid:
     while grid.voxel_volume < 0.4 * level.voxel_volume and min(grid.shape) > 1:
         grid = _halved(grid)
     return grid
+
+
+def counted(mask: Tensor, shape: Sequence[int]) -> Tensor:
+    """A mask on coarser voxels, 1 or 0: those that average nothing hidden, or too few such being left, half of it."""
+    share = spatial.resize(mask, shape)
+    strict = whole(share)
+    return strict if float(strict.sum()) >= _ENOUGH * float(share.sum()) else (share >= 0.5).to(mask.dtype)
+
+
+def whole(share: Tensor) -> Tensor:
+    """1 where interpolation of a mask met nothing but ones."""
+    return (share > _WHOLE).to(share.dtype)
 
 
 def positions(grid: Grid, affine: Affine, moving: Grid, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -137,7 +137,9 @@ class _Normalised:
 
 
 def _normalised(image: Image, mask: Image | None, settings: Prepare) -> _Normalised:
-    """Values in [0, 1] on the image's own grid; what is no tissue is filled from its surroundings and masked."""
+    """Values in [0, 1] on the image's own grid; what is no tissue or masked is continued from its surroundings, so that
+    nothing of it gets into the voxels beside it when these are averaged or interpolated.
+    """
     raw = torch.from_numpy(np.array(image.scalar, np.float32))
     notes = []
     finite = torch.isfinite(raw)
@@ -154,23 +156,25 @@ def _normalised(image: Image, mask: Image | None, settings: Prepare) -> _Normali
     if padding is not None:
         share = 100 * float(padding.float().mean())
         notes.append(f"Padding in '{image.name}' ({share:.1f} % of its voxels) is not counted as tissue.")
-    tissue = raw[valid]
-    ct = _is_ct(tissue)
-    bounds = (settings.ct_low, settings.ct_high) if ct else _percentiles(tissue, settings.percentile)
-    if ct:
-        notes.append(f"'{image.name}' was recognised as CT: window {bounds[0]:g} to {bounds[1]:g} HU.")
-    if not bounds[1] > bounds[0]:
-        raise InputError(f"'{image.name}' shows nothing between {bounds[0]:g} and {bounds[1]:g}; widen the window.")
-    allowed = valid.float()[None, None]
-    scaled = ((raw[None, None] - bounds[0]) / (bounds[1] - bounds[0])).clamp_(0, 1)
     inside = _user_mask(mask, image)
-    used = allowed if inside is None else allowed * inside
+    used = valid if inside is None else valid & inside
     if inside is not None and int(used.sum()) < _FEWEST_MASKED:
         raise InputError(
             f"The mask of '{image.name}' leaves {int(used.sum())} voxels to compare, fewer than {_FEWEST_MASKED}; "
             "check that it belongs to this image, or draw it larger."
         )
-    return _Normalised(filters.fill(scaled, allowed), None if bool(used.all()) else used, ct, notes)
+    ct = _is_ct(raw[valid])
+    bounds = (settings.ct_low, settings.ct_high) if ct else _percentiles(raw[used], settings.percentile)
+    if ct:
+        notes.append(f"'{image.name}' was recognised as CT: window {bounds[0]:g} to {bounds[1]:g} HU.")
+    if not bounds[1] > bounds[0]:
+        raise InputError(
+            f"'{image.name}' shows nothing between {bounds[0]:g} and {bounds[1]:g}; widen the window, or the mask if "
+            "there is one."
+        )
+    scaled = ((raw - bounds[0]) / (bounds[1] - bounds[0])).clamp_(0, 1)[None, None]
+    allowed = used.float()[None, None]
+    return _Normalised(filters.fill(scaled, allowed), None if bool(used.all()) else allowed, ct, notes)
 
 
 def _padding(raw: Tensor, finite: Tensor) -> Tensor | None:
@@ -214,7 +218,7 @@ def _user_mask(mask: Image | None, image: Image) -> Tensor | None:
         return None
     mask.scalar  # noqa: B018  (raises for several channels)
     on_image = mask if mask.grid.isclose(image.grid) else warp(mask, Mapping(), image.grid, "nearest")
-    return torch.from_numpy((on_image.scalar > 0).astype(np.float32))[None, None]
+    return torch.from_numpy(on_image.scalar > 0)
 
 
 def _onto(volume: Tensor, shape: Sequence[int]) -> Tensor:

@@ -19,7 +19,7 @@ from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.mapping import Affine
 from RegistrationNetLib.core.similarity import LocalCorrelation
 from RegistrationNetLib.engine.align import Progress
-from RegistrationNetLib.engine.levels import Plan, levels, like, positions
+from RegistrationNetLib.engine.levels import Plan, counted, levels, like, positions, whole
 from RegistrationNetLib.engine.mend import fit_to_store, unfold
 from RegistrationNetLib.engine.prepare import Prepared
 from RegistrationNetLib.engine.settings import Refine
@@ -64,7 +64,6 @@ class _Level:
     """What stays the same through the iterations of a level."""
 
     similarity: LocalCorrelation
-    weight: Tensor | None
     moving: Tensor
     moving_mask: Tensor | None
     base: Tensor  # (N, 3) normalised moving positions (w, h, d) of the fixed voxels
@@ -78,10 +77,10 @@ class _Level:
     @classmethod
     def of(cls, prepared: Prepared, affine: Affine, level: Plan, settings: Refine, device: torch.device) -> _Level:
         fixed = spatial.resize(prepared.fixed, level.grid.shape).to(device) - 0.5
-        weight = None if prepared.fixed_mask is None else spatial.resize(prepared.fixed_mask, level.grid.shape)
+        fixed_mask = None if prepared.fixed_mask is None else counted(prepared.fixed_mask, level.grid.shape).to(device)
         moving_grid = like(level.grid, prepared.moving_grid)
         moving = spatial.resize(prepared.moving, moving_grid.shape).to(device) - 0.5
-        mask = None if prepared.moving_mask is None else spatial.resize(prepared.moving_mask, moving_grid.shape)
+        mask = None if prepared.moving_mask is None else counted(prepared.moving_mask, moving_grid.shape).to(device)
         base, turn = positions(level.grid, affine, moving_grid, device)
         relative = level.field_grid.spacing / level.field_grid.spacing.min()
         stiff = settings.smoother_ct and prepared.modality == "ct"
@@ -89,10 +88,9 @@ class _Level:
         field_sigma = settings.field_sigma * (_STIFF_FIELD if stiff else 1)
         vector = lambda values: torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1, 1)  # noqa: E731
         return cls(
-            similarity=LocalCorrelation.of(fixed, settings.window),
-            weight=None if weight is None else weight.to(device),
+            similarity=LocalCorrelation.of(fixed, settings.window, mask=fixed_mask),
             moving=moving,
-            moving_mask=None if mask is None else mask.to(device),
+            moving_mask=mask,
             base=base,
             turn=turn,
             metric=vector((level.grid.spacing.min() / level.grid.spacing) / relative),
@@ -128,19 +126,22 @@ class _Level:
 
     def value_and_force(self, field: Tensor) -> tuple[float, Tensor]:
         """The similarity, and its derivative by the displacement on the field's grid, (1, 3, d, h, w)."""
-        warped, inside = self.warped(spatial.resize_field(field, self.similarity.fixed.shape[2:]))
-        weight = inside if self.weight is None else inside.mul_(self.weight)
-        value, gradient = self.similarity(warped, weight)
+        warped, inside, seen = self.warped(spatial.resize_field(field, self.similarity.fixed.shape[2:]))
+        similarity = self.similarity if seen is None else self.similarity.within(seen)
+        value, gradient = similarity(warped, inside)
         force = spatial.gradient(warped).mul_(gradient[:, :, None]).sum(1)
         return float(value), spatial.resize(force, field.shape[2:]).mul_(self.metric)
 
-    def warped(self, field: Tensor) -> tuple[Tensor, Tensor]:
-        """The moving image through the displacement and the affine, and where it has something to say (1 or 0)."""
+    def warped(self, field: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The moving image through the displacement and the affine, where that lies inside it, and which voxels count
+        (all, if None), 1 or 0; beyond the image its edge goes on, so that no window sees one there.
+        """
         at = torch.addmm(self.base, field.view(3, -1).T, self.turn)
         grid = at.view(1, *field.shape[2:], 3)
         values = F.grid_sample(self.moving, grid, padding_mode="border", align_corners=True)
-        inside = (at.abs_().amax(1) <= _INSIDE).to(values.dtype).view(1, 1, *field.shape[2:])
+        seen = None
         if self.moving_mask is not None:
-            grid = torch.addmm(self.base, field.view(3, -1).T, self.turn, out=at).view(grid.shape)
-            inside *= F.grid_sample(self.moving_mask, grid, padding_mode="border", align_corners=True)
-        return values, inside
+            seen = whole(F.grid_sample(self.moving_mask, grid, padding_mode="border", align_corners=True))
+            seen = seen if self.similarity.mask is None else seen.mul_(self.similarity.mask)
+        inside = (at.abs_().amax(1) <= _INSIDE).to(values.dtype).view(1, 1, *field.shape[2:])
+        return values, inside, seen

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from RegistrationNetLib.core.errors import Cancelled, DeviceError
 from RegistrationNetLib.core.grid import Grid
@@ -22,6 +23,7 @@ from RegistrationNetLib.core.similarity import LocalCorrelation
 from RegistrationNetLib.core.version import __version__
 from RegistrationNetLib.engine import devices, judge
 from RegistrationNetLib.engine.align import align
+from RegistrationNetLib.engine.levels import whole
 from RegistrationNetLib.engine.memory import peak_memory_mib
 from RegistrationNetLib.engine.mend import extend
 from RegistrationNetLib.engine.predict import Model, chosen, predict, require_precision
@@ -208,14 +210,21 @@ class _Similarity:
     def __init__(self, prepared: Prepared, fixed: Image, body: NDArray[np.bool_]) -> None:
         self.grid = prepared.fixed_grid
         self.moving = Image(prepared.moving[0].numpy(), prepared.moving_grid, name="moving")
+        mask = prepared.moving_mask
+        self._moving_mask = None if mask is None else Image(mask[0].numpy(), prepared.moving_grid, background=1.0)
         inside = _inside(Image(body[None].astype(np.uint8), fixed.grid), self.grid)
-        weight = torch.from_numpy(inside.astype(np.float32))[None, None]
-        self._weight = weight if prepared.fixed_mask is None else weight * prepared.fixed_mask
-        self._local = LocalCorrelation.of(prepared.fixed - 0.5)
+        self._weight = torch.from_numpy(inside.astype(np.float32))[None, None]
+        self._local = LocalCorrelation.of(prepared.fixed - 0.5, mask=prepared.fixed_mask)
 
     def __call__(self, mapping: Mapping) -> float:
-        moving = torch.from_numpy(np.asarray(warp(self.moving, mapping, self.grid).data, np.float32))[None]
-        return round(float(self._local(moving - 0.5, self._weight)[0]), 5)
+        moving, local = self._through(self.moving, mapping), self._local
+        if self._moving_mask is not None:
+            seen = whole(self._through(self._moving_mask, mapping))
+            local = local.within(seen if local.mask is None else seen * local.mask)
+        return round(float(local(moving - 0.5, self._weight)[0]), 5)
+
+    def _through(self, image: Image, mapping: Mapping) -> Tensor:
+        return torch.from_numpy(np.asarray(warp(image, mapping, self.grid).data, np.float32))[None]
 
 
 def _body(

@@ -33,6 +33,44 @@ def test_value_and_derivative_are_those_of_the_definition() -> None:
     torch.testing.assert_close(gradient, expected)
 
 
+def masked_by_definition(fixed: torch.Tensor, moving: torch.Tensor, mask: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """The sum over the windows centred in the mask, each made of the mask's voxels alone."""
+
+    def mean(volume: torch.Tensor) -> torch.Tensor:
+        pooled = [
+            torch.nn.functional.avg_pool3d(part, 5, stride=1, padding=2, divisor_override=1)
+            for part in (volume * mask, mask)
+        ]
+        return pooled[0] / pooled[1].clamp(min=1)
+
+    covariance = mean(fixed * moving) - mean(fixed) * mean(moving) + epsilon
+    variances = [mean(image * image) - mean(image) ** 2 + epsilon for image in (fixed, moving)]
+    return (mask * covariance**2 / (variances[0] * variances[1])).sum()
+
+
+def test_windows_over_a_masks_border_are_made_of_what_is_inside() -> None:
+    fixed, moving = texture((9, 11, 8), 1).double(), texture((9, 11, 8), 2).double().requires_grad_()
+    mask = (texture((9, 11, 8), 3) > 0).double()
+    total = masked_by_definition(fixed, moving, mask, 1e-3)
+    expected = torch.autograd.grad(total, moving)[0]
+    for similarity in (LocalCorrelation.of(fixed, mask=mask), LocalCorrelation.of(fixed).within(mask)):
+        value, gradient = similarity(moving.detach())
+        torch.testing.assert_close(value, total.detach() / mask.sum())
+        torch.testing.assert_close(gradient, expected)
+
+
+def test_what_a_mask_hides_changes_not_a_bit() -> None:
+    fixed, moving = texture((14, 14, 14), 7), texture((14, 14, 14), 8)
+    mask = torch.zeros_like(fixed)
+    mask[..., :7] = 1
+    garbage = [torch.where(mask > 0, image, 5 * torch.rand_like(image)) for image in (fixed, moving)]
+    first = LocalCorrelation.of(fixed, mask=mask)(moving)
+    second = LocalCorrelation.of(garbage[0], mask=mask)(garbage[1])
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    assert float(first[1][..., 7:].abs().max()) == 0
+
+
 def test_identical_images_are_a_maximum_with_no_force() -> None:
     image = texture((12, 12, 12), 4)
     value, gradient = LocalCorrelation.of(image)(image)
@@ -90,3 +128,11 @@ def test_invalid_voxels_are_continued_from_their_surroundings() -> None:
     filled = fill(broken, valid)
     torch.testing.assert_close(filled[valid > 0], ramp[valid > 0])
     assert float((filled - ramp).abs().max()) < 2.5
+
+
+@pytest.mark.parametrize("shape", [(9, 17, 3), (2, 2, 1), (1, 1, 5)])
+def test_a_single_valid_voxel_continues_everywhere_whatever_the_proportions(shape: tuple[int, int, int]) -> None:
+    valid = torch.zeros((1, 1, *shape))
+    valid[0, 0, 0, 0, 0] = 1
+    filled = fill(torch.where(valid > 0, 3.0, torch.nan), valid)
+    torch.testing.assert_close(filled, torch.full_like(filled, 3.0))
