@@ -11,12 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import SimpleITK as sitk
-
+from benchmarks.data import Pair, data_folder, ixi, landmarks, lung, oasis
 from benchmarks.page import machine, write_table
 
 HEADER = """| pair (moving onto fixed) | measure | before | after affine | after | folded % | SD log J | s | MiB |
@@ -28,47 +26,22 @@ threshold. Seconds (s) are wall time of the whole command, reading and writing a
 included; MiB is its peak memory."""
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Files relative to the data folder; truth: labels (fixed, moving) or landmarks as voxel indices."""
-
-    name: str
-    fixed: str
-    moving: str
-    labels: tuple[str, str] | None = None
-    landmarks: tuple[str, str] | None = None
-    floor: float | None = None
-    """The least mean Dice, or the largest mean TRE in mm, that is acceptable."""
-
-
-def _oasis(fixed: str, moving: str, floor: float | None = None) -> Pair:
-    t1, labels = (f"brain_oasis/{{}}_{kind}.nii.gz" for kind in ("t1", "labels"))
-    both = (labels.format(fixed), labels.format(moving))
-    return Pair(f"brain_oasis {moving} onto {fixed}", t1.format(fixed), t1.format(moving), both, floor=floor)
-
-
-def _ixi(fixed: str, moving: str) -> Pair:
-    t1, labels = (f"brain_ixi/{kind}/{{}}.nii.gz" for kind in ("t1", "labels"))
-    both = (labels.format(fixed), labels.format(moving))
-    return Pair(f"brain_ixi {moving} onto {fixed}", t1.format(fixed), t1.format(moving), both)
-
-
-def _lung(fixed: str, moving: str) -> Pair:
-    points = (f"lung_ct/{fixed}.txt", f"lung_ct/{moving}.txt")
-    return Pair(
-        f"lung_ct {moving} onto {fixed}", f"lung_ct/{fixed}.mha", f"lung_ct/{moving}.mha", landmarks=points, floor=2.2
-    )
-
+FLOORS = {
+    "brain_oasis 1003 onto 1000": 0.65,
+    "lung_ct followup onto baseline": 2.2,
+    "lung_ct baseline onto followup": 2.2,
+}
+"""The least mean Dice, or the largest mean TRE in mm, that is acceptable, by the pair's name."""
 
 PAIRS = (
-    _oasis("1000", "1003", floor=0.65),
-    _oasis("1000", "1001"),
-    _oasis("1001", "1002"),
-    _oasis("1002", "1006"),
-    _lung("baseline", "followup"),
-    _lung("followup", "baseline"),
-    _ixi("IXI012", "IXI013"),
-    _ixi("IXI014", "IXI015"),
+    oasis("1000", "1003"),
+    oasis("1000", "1001"),
+    oasis("1001", "1002"),
+    oasis("1002", "1006"),
+    lung("baseline", "followup"),
+    lung("followup", "baseline"),
+    ixi("IXI012", "IXI013"),
+    ixi("IXI014", "IXI015"),
     Pair(
         "lung_mri 0006 onto 0004 (lobes)",
         "lung_mri/0004H1.nii.gz",
@@ -93,13 +66,13 @@ def measure(pair: Pair, data: Path, preset: str, threads: int | None) -> tuple[s
 
 def acceptable(pair: Pair, report: dict[str, Any]) -> bool:
     """No folded voxel in the body, and at least as good as the pair's floor."""
-    quality = report["quality"]
-    if pair.floor is None:
+    quality, floor = report["quality"], FLOORS.get(pair.name)
+    if floor is None:
         good = True
     elif "dice" in quality:
-        good = quality["dice"]["after"] >= pair.floor
+        good = quality["dice"]["after"] >= floor
     else:
-        good = quality["tre_mm"]["after"] <= pair.floor
+        good = quality["tre_mm"]["after"] <= floor
     return good and report["jacobian"]["folded_voxels"] == 0
 
 
@@ -122,19 +95,10 @@ def _truth(pair: Pair, data: Path, folder: Path) -> list[str]:
     options = []
     for side, image, points in zip(("fixed", "moving"), (pair.fixed, pair.moving), pair.landmarks or (), strict=True):
         table = folder / f"{side}.csv"
-        table.write_text(_lps(data / image, data / points))
+        rows = [",".join(f"{value:.4f}" for value in point) for point in landmarks(data / image, data / points)]
+        table.write_text("\n".join(["x,y,z", *rows]) + "\n")
         options += [f"--{side}-landmarks", str(table)]
     return options
-
-
-def _lps(image: Path, points: Path) -> str:
-    """Voxel indices, one landmark a line after two lines of heading, as CSV in LPS mm."""
-    geometry = sitk.ReadImage(str(image))
-    lines = ["x,y,z"]
-    for line in points.read_text().strip().splitlines()[2:]:
-        world = geometry.TransformContinuousIndexToPhysicalPoint([float(value) for value in line.split()])
-        lines.append(",".join(f"{value:.4f}" for value in world))
-    return "\n".join(lines) + "\n"
 
 
 def _timed(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
@@ -154,16 +118,13 @@ def main() -> None:
     parser.add_argument("--preset", default="balanced", help="fast, balanced or accurate")
     parser.add_argument("--threads", type=int, help="threads to compute with (default: what is free)")
     chosen = parser.parse_args()
-    data = os.environ.get("REGISTRATIONNET_DATA")
-    if not data:
-        parser.error("set REGISTRATIONNET_DATA to the folder with the real images")
     pairs = [p for p in PAIRS if not chosen.pairs or any(name in p.name for name in chosen.pairs)]
     if not pairs:
         parser.error("no such pair; there are: " + ", ".join(p.name for p in PAIRS))
     print(HEADER)
     rows, failed = [], []
     for pair in pairs:
-        line, good = measure(pair, Path(data), chosen.preset, chosen.threads)
+        line, good = measure(pair, data_folder(), chosen.preset, chosen.threads)
         rows.append(line)
         failed += [] if good else [pair.name]
         print(line, flush=True)

@@ -21,8 +21,9 @@ ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "RegistrationNet"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME = [Requirement(line) for line in PROJECT["dependencies"]]
-SCENE, DEV, COMPARISON = (
-    [Requirement(line) for line in PROJECT["optional-dependencies"][extra]] for extra in ("scene", "dev", "comparison")
+SCENE, DEV, COMPARISON, PEERS = (
+    [Requirement(line) for line in PROJECT["optional-dependencies"][extra]]
+    for extra in ("scene", "dev", "comparison", "peers")
 )
 # Slicer's SuperBuild/External_python-*.cmake at v5.10.0 and v5.12.3
 BUNDLED = {
@@ -80,7 +81,7 @@ def test_installing_moves_nothing_that_slicer_bundles(slicer_version: str) -> No
 
 def test_every_dependency_is_pinned_within_its_range() -> None:
     pins = pinned()
-    needs = RUNTIME + SCENE + DEV + COMPARISON
+    needs = RUNTIME + SCENE + DEV + COMPARISON + PEERS
     outside = [str(need) for need in needs if pins.get(canonicalize_name(need.name), "") not in need.specifier]
     assert outside == []
 
