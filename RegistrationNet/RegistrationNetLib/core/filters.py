@@ -43,6 +43,7 @@ def fill(volume: Tensor, valid: Tensor) -> Tensor:
     pair = [min(2, size) for size in volume.shape[2:]]
     coarse_weight = F.avg_pool3d(valid, pair, ceil_mode=True, count_include_pad=False)
     coarse = F.avg_pool3d(known, pair, ceil_mode=True, count_include_pad=False) / coarse_weight.clamp(min=1e-6)
+    del known
     guess = fill(coarse, (coarse_weight > 0).to(valid.dtype))
     return torch.where(valid > 0, volume, F.interpolate(guess, size=volume.shape[2:], mode="trilinear"))
 

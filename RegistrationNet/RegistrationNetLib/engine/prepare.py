@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -61,21 +61,21 @@ def prepare(
     Raises InputError, naming the image, where nothing can be compared: no finite voxel, one value only, a mask of
     next to nothing.
     """
-    f = _normalised(fixed, fixed_mask, settings)
-    m = _normalised(moving, moving_mask, settings)
     fixed_grid = working_grid(fixed.grid, settings.max_voxels)
     moving_grid = working_grid(moving.grid, settings.max_voxels, 0.67 * float(fixed_grid.spacing.min()))
+    f = _normalised(fixed, fixed_mask, settings).onto(fixed_grid.shape)
+    m = _normalised(moving, moving_mask, settings).onto(moving_grid.shape)
     notes = [*f.notes, *m.notes]
     for image, grid in ((fixed, fixed_grid), (moving, moving_grid)):
         if grid.shape != image.grid.shape:
             notes.append(f"'{image.name}' is registered on {_sizes(grid.shape)} voxels of {_sizes(grid.spacing)} mm.")
     return Prepared(
-        fixed=_onto(f.values, fixed_grid.shape),
-        moving=_onto(m.values, moving_grid.shape),
+        fixed=f.values,
+        moving=m.values,
         fixed_grid=fixed_grid,
         moving_grid=moving_grid,
-        fixed_mask=None if f.mask is None else _onto(f.mask, fixed_grid.shape),
-        moving_mask=None if m.mask is None else _onto(m.mask, moving_grid.shape),
+        fixed_mask=f.mask,
+        moving_mask=m.mask,
         modality="ct" if f.ct and m.ct else "other",
         notes=notes,
         names=(f"'{fixed.name}'", f"'{moving.name}'"),
@@ -135,6 +135,10 @@ class _Normalised:
     ct: bool
     notes: list[str]
 
+    def onto(self, shape: Sequence[int]) -> _Normalised:
+        mask = None if self.mask is None else _onto(self.mask, shape)
+        return replace(self, values=_onto(self.values, shape), mask=mask)
+
 
 def _normalised(image: Image, mask: Image | None, settings: Prepare) -> _Normalised:
     """Values in [0, 1] on the image's own grid; what is no tissue or masked is continued from its surroundings, so that
@@ -142,13 +146,13 @@ def _normalised(image: Image, mask: Image | None, settings: Prepare) -> _Normali
     """
     raw = torch.from_numpy(np.array(image.scalar, np.float32))
     notes = []
-    finite = torch.isfinite(raw)
-    broken = int((~finite).sum())
+    finite = torch.from_numpy(np.isfinite(raw.numpy()))
+    broken = raw.numel() - int(finite.count_nonzero())
     if broken > raw.numel() // 2:
         raise InputError(f"'{image.name}' has no usable values: {broken} of {raw.numel()} voxels are NaN or infinite.")
     if broken:
         notes.append(f"{broken} NaN or infinite voxels of '{image.name}' were replaced by their neighbours.")
-    low, high = float(raw[finite].min()), float(raw[finite].max())
+    low, high = (float(end) for end in _at(finite, raw).aminmax())
     if not high > low:
         raise InputError(f"'{image.name}' is constant ({low:g} everywhere); check that the right file was chosen.")
     padding = _padding(raw, finite)
@@ -163,8 +167,8 @@ def _normalised(image: Image, mask: Image | None, settings: Prepare) -> _Normali
             f"The mask of '{image.name}' leaves {int(used.sum())} voxels to compare, fewer than {_FEWEST_MASKED}; "
             "check that it belongs to this image, or draw it larger."
         )
-    ct = _is_ct(raw[valid])
-    bounds = (settings.ct_low, settings.ct_high) if ct else _percentiles(raw[used], settings.percentile)
+    ct = _is_ct(_at(valid, raw))
+    bounds = (settings.ct_low, settings.ct_high) if ct else _percentiles(_at(used, raw), settings.percentile)
     if ct:
         notes.append(f"'{image.name}' was recognised as CT: window {bounds[0]:g} to {bounds[1]:g} HU.")
     if not bounds[1] > bounds[0]:
@@ -172,29 +176,41 @@ def _normalised(image: Image, mask: Image | None, settings: Prepare) -> _Normali
             f"'{image.name}' shows nothing between {bounds[0]:g} and {bounds[1]:g}; widen the window, or the mask if "
             "there is one."
         )
-    scaled = ((raw - bounds[0]) / (bounds[1] - bounds[0])).clamp_(0, 1)[None, None]
+    scaled = raw.sub_(bounds[0]).div_(bounds[1] - bounds[0]).clamp_(0, 1)[None, None]
+    if bool(used.all()):
+        return _Normalised(scaled, None, ct, notes)
     allowed = used.float()[None, None]
-    return _Normalised(filters.fill(scaled, allowed), None if bool(used.all()) else allowed, ct, notes)
+    return _Normalised(filters.fill(scaled, allowed), allowed, ct, notes)
 
 
 def _padding(raw: Tensor, finite: Tensor) -> Tensor | None:
     """Voxels that were never measured: far below air in CT, or one value that fills the border and stands apart."""
-    rest = raw[finite]
-    if _is_ct(rest[rest >= _PADDING_HU]):
+    rest = _at(finite, raw)
+    if _is_ct(_at(rest >= _PADDING_HU, rest)):
         below = finite & (raw < _PADDING_HU)
         return below if bool(below.any()) else None
     faces = torch.cat([raw.select(axis, end).flatten() for axis in range(3) for end in (0, -1)])
     faces = faces[torch.isfinite(faces)]
     for value in (float(faces.min()), float(faces.max())) if len(faces) else ():
-        same = raw == value
-        others = raw[finite & ~same]
         # Zero is how MR and skull-stripped images show air: known to be nothing, hence worth comparing.
-        if value == 0 or not len(others) or float((faces == value).float().mean()) < _PADDING_SHARE:
+        if value == 0 or float((faces == value).float().mean()) < _PADDING_SHARE:
             continue
-        spread = float(others.max() - others.min())
-        if max(float(others.min()) - value, value - float(others.max())) > 0.5 * spread > 0:
+        same = raw == value
+        others = _at(finite & ~same, raw)
+        if not len(others):
+            continue
+        low, high = (float(end) for end in others.aminmax())
+        if max(low - value, value - high) > 0.5 * (high - low) > 0:
             return same
     return None
+
+
+def _at(where: Tensor, values: Tensor) -> Tensor:
+    """The values where it says so, (N,): a view where that is everywhere; PyTorch's own indexing, whose indices take
+    24 bytes a voxel, would fill the memory with a whole body.
+    """
+    chosen = where.numpy()
+    return values.flatten() if chosen.all() else torch.from_numpy(values.numpy()[chosen])
 
 
 def _is_ct(values: Tensor) -> bool:
