@@ -1,0 +1,117 @@
+"""The run beside other methods: it resumes, survives what crashes, says what is missing, and prints losses too."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import peers
+from benchmarks.data import Pair
+from benchmarks.peers_table import compared, introduction, means, section
+from benchmarks.tools import TOOLS, Tool
+from RegistrationNetLib.files.images import write_image
+from RegistrationNetLib.phantom import phantom_pair
+
+NAMES = ("affine", "fast")
+LABELS = ("fixed_labels.nii.gz", "moving_labels.nii.gz")
+THERE = Pair("head there", "fixed.nii.gz", "moving.nii.gz", LABELS)
+BACK = Pair("head back", "moving.nii.gz", "fixed.nii.gz", LABELS[::-1])
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> peers.Bench:
+    """A small phantom as the data."""
+    folder = tmp_path_factory.mktemp("peers")
+    phantom = phantom_pair(voxel_mm=5.0)
+    for name in ("fixed", "moving", "fixed_labels", "moving_labels"):
+        write_image(getattr(phantom, name), folder / f"{name}.nii.gz")
+    return peers.Bench(folder, folder / "results", threads=1)
+
+
+@pytest.fixture(scope="module")
+def found(bench: peers.Bench) -> dict:
+    return peers.of_set(bench, [THERE, BACK], NAMES)
+
+
+def test_a_method_is_judged_beside_the_alignment_that_it_started_from(found: dict):
+    for figures in found.values():
+        assert figures["fast"]["dice"] > figures["affine"]["dice"] + 0.01
+        assert figures["affine"]["sd_log_jacobian"] == 0 < figures["fast"]["sd_log_jacobian"]
+        assert figures["fast"]["cpu_seconds"] > 0
+
+
+def test_a_pair_in_both_directions_says_how_far_there_and_back_leads_astray(found: dict, bench: peers.Bench):
+    assert 0 < found[THERE.name]["fast"]["inconsistency_mm"] < 5
+    assert "inconsistency_mm" not in peers.of_set(bench, [THERE], NAMES)[THERE.name]["fast"]
+
+
+def test_what_is_at_hand_is_not_computed_again_unless_asked_or_on_other_threads(
+    found: dict, bench: peers.Bench, monkeypatch: pytest.MonkeyPatch
+):
+    ran: list[str] = []
+    monkeypatch.setattr(peers, "run", lambda name, folder, threads: ran.append(name) or found[THERE.name][name])
+    bench.figures(THERE, NAMES)
+    assert ran == []
+    replace(bench, again=True).figures(THERE, ["fast"])
+    assert ran == ["fast"]
+    replace(bench, threads=2).figures(THERE, ["affine"])
+    assert ran == ["fast", "affine"]
+
+
+def test_a_method_that_crashes_is_a_row_that_says_so_and_the_others_go_on(
+    found: dict, bench: peers.Bench, monkeypatch: pytest.MonkeyPatch
+):
+    run = peers.run
+    monkeypatch.setattr(
+        peers, "run", lambda name, folder, n: run(name, folder if name == "affine" else Path("nowhere"), n)
+    )
+    figures = replace(bench, again=True).figures(BACK, NAMES)
+    assert "nowhere" in figures["fast"]["failed"]
+    assert figures["affine"]["dice"] == found[BACK.name]["affine"]["dice"]
+    table = means({THERE.name: found[THERE.name], BACK.name: figures}, {name: name for name in NAMES})
+    assert "fast (1 failed: " in table
+
+
+def test_methods_that_are_not_installed_are_named_with_the_cure(monkeypatch: pytest.MonkeyPatch):
+    missing = Tool("other", "other-package", "no_such_module", TOOLS["greedy"].job)
+    monkeypatch.setitem(peers.TOOLS, "other", missing)
+    with pytest.raises(SystemExit, match=r"Not installed: other-package\. Run `make peers`"):
+        peers.require(["affine", "other"])
+    peers.require(["affine", "fast"])
+
+
+def figures(dice: float, seconds: float) -> dict:
+    return {"dice": dice, "seconds": seconds}
+
+
+def test_a_comparison_gives_dice_by_difference_and_time_by_ratio_with_losses_in_bold():
+    assert compared([(figures(0.66, 3), figures(0.65, 10))]) == "+0.010; 0.30 x s"
+    assert compared([(figures(0.64, 30), figures(0.65, 10))]) == "**-0.010**; **3.00 x s**"
+    assert compared([({"tre_mm": 1.2}, {"tre_mm": 1.5}), ({"tre_mm": 1.8}, {"tre_mm": 2.0})]) == "0.86 x mm"
+    assert compared([({"tre_mm": 2.0}, {"tre_mm": 1.0})]) == "**2.00 x mm**"
+    assert compared([]) == ""
+
+
+def test_ratios_are_taken_over_the_pairs_that_both_finished():
+    tools = {"balanced": "ours", "greedy": "greedy"}
+    both = {"balanced": figures(0.7, 1), "greedy": figures(0.6, 2)}
+    one = {"balanced": figures(0.2, 9), "greedy": {"failed": "out of memory"}}
+    text = section("brains", {"first": both, "second": one}, tools)
+    assert "| greedy | +0.100; 0.50 x s |" in text
+    assert "| first | +0.100; 0.50 x s |" in text
+    assert "| second | failed |" in text
+    assert "| greedy (1 failed: out of memory) | 0.600 | 2.0 |" in text
+    assert "brains, 2 pairs" in text
+
+
+def test_the_introduction_names_machine_threads_and_versions():
+    text = introduction(2, "4 cores", {"picsl-greedy": "1.4"})
+    assert "2 threads for each method on 4 cores" in text
+    assert "picsl-greedy 1.4" in text
+
+
+def test_each_set_gets_the_windows_that_suit_it():
+    assert "greedy-wide" not in peers.usable(list(TOOLS), "brain_ixi")
+    assert {"greedy", "greedy-long"}.isdisjoint(peers.usable(list(TOOLS), "lung_ct"))
+    assert np.all([name in peers.usable(list(TOOLS), "lung_ct") for name in ("fast", "greedy-wide", "ants")])
