@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from RegistrationNetLib.core import metrics, spatial
@@ -25,10 +26,14 @@ def jacobian_image(mapping: Mapping, fixed: Image) -> Image:
     """Determinant of the deformable part (the whole mapping's over its affine's) on the fixed grid, float32."""
     affine = np.linalg.det(mapping.affine.matrix[:3, :3])
     values = np.empty((1, *fixed.grid.shape), np.float32)
+    field = torch.empty(1, 3, 0, *fixed.grid.shape[1:])
     for slab in slabs(fixed.grid):
-        seen = slice(max(slab.start - 1, 0), min(slab.stop + 1, fixed.grid.shape[0]))  # differences reach one slice on
-        total = spatial.jacobian_determinant(field_in(seen, mapping, fixed.grid))[0, 0].numpy()
-        values[0, slab] = total[slab.start - seen.start :][: slab.stop - slab.start] / affine
+        # Differences need both neighbours: two slices go on into the next slab, and what the last one lacked is redone.
+        field = torch.cat([field[:, :, -2:], field_in(slab, mapping, fixed.grid)], dim=2)
+        total = spatial.jacobian_determinant(field)[0, 0].numpy()
+        first = slab.stop - len(total)
+        known = 1 if first > 0 else 0
+        values[0, first + known : slab.stop] = total[known:] / affine
     return Image(values, fixed.grid, background=1.0, name=f"{fixed.name} Jacobian")
 
 
