@@ -30,7 +30,7 @@ from RegistrationNetLib.files.transforms import read_transform
 
 FOLDER = Path(__file__).parents[1] / "build" / "peers"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
-_FOR_LUNGS, _NOT_FOR_LUNGS = {"greedy-wide"}, {"greedy", "greedy-long"}
+_FOR_LUNGS, _NOT_FOR_LUNGS = {"greedy-wide", "greedy-wide-long"}, {"greedy", "greedy-long"}
 """Lungs want larger windows of greedy."""
 
 

@@ -180,6 +180,8 @@ def convex_adam(fixed: sitk.Image, moving: sitk.Image, threads: int) -> Job:
     return Job(lambda: convex_adam_pt(*arrays, device=torch.device("cpu"), dtype=torch.float32), field)
 
 
+_FINE = {"FinalGridSpacingInPhysicalUnits": "5", "MaximumNumberOfIterations": "1000"}
+"""elastix's own grid of 10 mm is wide for brains."""
 _OWN, _GREEDY = ("registrationnet", "RegistrationNetLib"), ("picsl-greedy", "picsl_greedy")
 
 TOOLS = {
@@ -190,9 +192,11 @@ TOOLS = {
     "greedy": Tool("greedy NCC 2x2x2, 100x50x10", *_GREEDY, partial(greedy, 2, "100x50x10")),
     "greedy-long": Tool("greedy NCC 2x2x2, 100x100x50", *_GREEDY, partial(greedy, 2, "100x100x50")),
     "greedy-wide": Tool("greedy NCC 4x4x4, 100x100x50x10", *_GREEDY, partial(greedy, 4, "100x100x50x10")),
+    "greedy-wide-long": Tool("greedy NCC 4x4x4, 100x100x100x50", *_GREEDY, partial(greedy, 4, "100x100x100x50")),
     "ants": Tool("ANTs SyN", "antspyx", "ants", partial(ants, "mattes", 32)),
     "ants-cc": Tool("ANTs SyN, CC", "antspyx", "ants", partial(ants, "CC", 4)),
     "elastix": Tool("elastix B-spline", "itk-elastix", "itk", partial(elastix, {})),
+    "elastix-fine": Tool("elastix B-spline 5 mm, 1000 iterations", "itk-elastix", "itk", partial(elastix, _FINE)),
     "demons": Tool("SimpleITK demons", "SimpleITK", "SimpleITK", diffeomorphic_demons),
     "convexadam": Tool("ConvexAdam MIND", "convexAdam", "convexAdam", convex_adam),
 }
