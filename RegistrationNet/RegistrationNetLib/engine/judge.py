@@ -18,7 +18,9 @@ from RegistrationNetLib.engine.result import Reference
 
 Quality = dict[str, Any]
 
-_ALIKE, _UNLIKE = 0.5, 0.35  # similarity of aligned scans of one kind; of scans that do not fit
+_ALIKE = {"lncc": 0.5, "mind": 0.3}  # similarity of scans that fit
+_UNLIKE = {"lncc": 0.35, "mind": 0.1}  # of scans that do not
+_MEANT = {"lncc": "local correlation, 0 to 1", "mind": "agreement of structure, 0 to 1"}
 _MUCH = 3.0  # volume change beyond which a look at the map is due
 
 
@@ -109,12 +111,12 @@ def landmark_report(fixed: Points, moving: Points, stages: dict[str, Mapping]) -
 def checks(report: Quality) -> list[dict[str, str]]:
     """One line per figure with a verdict ("good", "check", "poor") and what to do when it is not good."""
     jacobian, similarity = report["jacobian"], report["similarity"]
-    before, after = similarity["before"], similarity["after"]
+    before, after, kind = similarity["before"], similarity["after"], similarity["kind"]
     rows = [
         _check(
-            "Similarity inside the body (local correlation, 0 to 1)",
+            f"Similarity inside the body ({_MEANT[kind]})",
             f"{before:.3f} before, {after:.3f} after",
-            "poor" if after < max(before, _UNLIKE) else "good" if after >= _ALIKE else "check",
+            "poor" if after < max(before, _UNLIKE[kind]) else "good" if after >= _ALIKE[kind] else "check",
             "Compare the images in the checkerboard; if they do not match, start from a rough alignment.",
         ),
         _check(

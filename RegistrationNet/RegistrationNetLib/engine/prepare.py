@@ -33,7 +33,7 @@ class Prepared:
 
     fixed, moving: (1, 1, D, H, W) float32 in [0, 1] on their working grids, on the CPU.
     fixed_mask, moving_mask: (1, 1, D, H, W) float32, 1 where the similarity may look, or None for everywhere.
-    modality: "ct" if both were recognised as CT, else "other".
+    modality: "ct" if both were recognised as CT, "mixed" if one was, else "other".
     names: what messages call the fixed and the moving image.
     notes: what was done, in sentences.
     """
@@ -76,7 +76,7 @@ def prepare(
         moving_grid=moving_grid,
         fixed_mask=f.mask,
         moving_mask=m.mask,
-        modality="ct" if f.ct and m.ct else "other",
+        modality=("other", "mixed", "ct")[f.ct + m.ct],
         notes=notes,
         names=(f"'{fixed.name}'", f"'{moving.name}'"),
     )

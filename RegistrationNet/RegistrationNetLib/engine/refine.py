@@ -17,9 +17,11 @@ from RegistrationNetLib.core import spatial
 from RegistrationNetLib.core.filters import smooth
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.mapping import Affine
+from RegistrationNetLib.core.mind import Likeness
 from RegistrationNetLib.core.similarity import LocalCorrelation
 from RegistrationNetLib.engine.align import Progress
-from RegistrationNetLib.engine.levels import Plan, counted, levels, like, positions, whole
+from RegistrationNetLib.engine.features import compared, decided
+from RegistrationNetLib.engine.levels import Plan, levels, whole
 from RegistrationNetLib.engine.mend import fit_to_store, unfold
 from RegistrationNetLib.engine.prepare import Prepared
 from RegistrationNetLib.engine.settings import Refine
@@ -27,7 +29,8 @@ from RegistrationNetLib.engine.settings import Refine
 _PERCENTILE = 0.999  # of the force that moves by a whole step: the maximum would let one bad voxel rule
 _TINY = 1e-12
 _INSIDE = 1.001  # normalised half width of the moving image, rounding forgiven
-_STIFF_FORCE, _STIFF_FIELD = 1.5, 2.0  # times the smoothing, for CT
+_STIFF_CT = 1.5, 2.0  # times the smoothing of each step and of the field
+_STIFF_MIND = 2.5, 2.5  # structure is noisier than correlation in a window
 
 
 def refine(
@@ -43,6 +46,7 @@ def refine(
     start: (1, 3, D, H, W) in voxels of the fixed working grid, or None for none.
     Returns (1, 3, d, h, w) float32 on the CPU, without folds.
     """
+    settings = decided(prepared, affine, settings)
     plans = levels(prepared, settings)
     effort = [level.steps * level.grid.voxels for level in plans]
     field = torch.zeros((1, 3, 1, 1, 1)) if start is None else start
@@ -55,6 +59,12 @@ def refine(
     return fit_to_store(field, plans[-1].field_grid.spacing.tolist()).cpu(), plans[-1].field_grid
 
 
+def _stiffness(prepared: Prepared, settings: Refine) -> tuple[float, float]:
+    if settings.similarity == "mind":
+        return _STIFF_MIND
+    return _STIFF_CT if settings.smoother_ct and prepared.modality == "ct" else (1.0, 1.0)
+
+
 def _advance(progress: Progress, before: float, share: float, fraction: float) -> None:
     progress(before + share * fraction)
 
@@ -63,7 +73,7 @@ def _advance(progress: Progress, before: float, share: float, fraction: float) -
 class _Level:
     """What stays the same through the iterations of a level."""
 
-    similarity: LocalCorrelation
+    similarity: LocalCorrelation | Likeness
     moving: Tensor
     moving_mask: Tensor | None
     base: Tensor  # (N, 3) normalised moving positions (w, h, d) of the fixed voxels
@@ -76,23 +86,17 @@ class _Level:
 
     @classmethod
     def of(cls, prepared: Prepared, affine: Affine, level: Plan, settings: Refine, device: torch.device) -> _Level:
-        fixed = spatial.resize(prepared.fixed, level.grid.shape).to(device) - 0.5
-        fixed_mask = None if prepared.fixed_mask is None else counted(prepared.fixed_mask, level.grid.shape).to(device)
-        moving_grid = like(level.grid, prepared.moving_grid)
-        moving = spatial.resize(prepared.moving, moving_grid.shape).to(device) - 0.5
-        mask = None if prepared.moving_mask is None else counted(prepared.moving_mask, moving_grid.shape).to(device)
-        base, turn = positions(level.grid, affine, moving_grid, device)
+        sides = compared(prepared, affine, level, settings, device)
         relative = level.field_grid.spacing / level.field_grid.spacing.min()
-        stiff = settings.smoother_ct and prepared.modality == "ct"
-        force_sigma = settings.force_sigma * (_STIFF_FORCE if stiff else 1)
-        field_sigma = settings.field_sigma * (_STIFF_FIELD if stiff else 1)
+        stiff_force, stiff_field = _stiffness(prepared, settings)
+        force_sigma, field_sigma = settings.force_sigma * stiff_force, settings.field_sigma * stiff_field
         vector = lambda values: torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1, 1)  # noqa: E731
         return cls(
-            similarity=LocalCorrelation.of(fixed, settings.window, mask=fixed_mask),
-            moving=moving,
-            moving_mask=mask,
-            base=base,
-            turn=turn,
+            similarity=sides.similarity,
+            moving=sides.moving,
+            moving_mask=sides.moving_mask,
+            base=sides.base,
+            turn=sides.turn,
             metric=vector((level.grid.spacing.min() / level.grid.spacing) / relative),
             lengths=vector(relative),
             force_sigma=[force_sigma / r for r in relative],
@@ -129,7 +133,9 @@ class _Level:
         warped, inside, seen = self.warped(spatial.resize_field(field, self.similarity.fixed.shape[2:]))
         similarity = self.similarity if seen is None else self.similarity.within(seen)
         value, gradient = similarity(warped, inside)
-        force = spatial.gradient(warped).mul_(gradient[:, :, None]).sum(1)
+        force = torch.zeros((), device=warped.device)
+        for channel, pull in zip(warped.split(1, 1), gradient.split(1, 1), strict=True):  # all at once need memory
+            force = spatial.gradient(channel)[:, 0].mul_(pull).add_(force)
         return float(value), spatial.resize(force, field.shape[2:]).mul_(self.metric)
 
     def warped(self, field: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -23,6 +24,7 @@ from RegistrationNetLib.core.similarity import LocalCorrelation
 from RegistrationNetLib.core.version import __version__
 from RegistrationNetLib.engine import devices, judge
 from RegistrationNetLib.engine.align import align
+from RegistrationNetLib.engine.features import Agreement, coarse_grid, decided
 from RegistrationNetLib.engine.levels import whole
 from RegistrationNetLib.engine.memory import peak_memory_mib
 from RegistrationNetLib.engine.mend import extend
@@ -120,7 +122,7 @@ def _register(
     seen_mask = None if masks[1] is None else _through(behind, fixed, masks[1])
     prepared = prepare(fixed, _through(behind, fixed, moving), settings.prepare, masks[0], seen_mask)
     body, body_name = _body(fixed, prepared, masks[0], reference)
-    alike = _Similarity(prepared, fixed, body)
+    alike: _Similarity | Agreement = _Similarity(prepared, _weight(body, fixed, prepared.fixed_grid))
     header = Mapping((start,) if start is not None else ())
     before = alike(header)
     run.leave(before)
@@ -129,6 +131,11 @@ def _register(
     kind = "rigid" if settings.transform == "rigid" else "affine"
     with devices.flushed_denormals():
         affine = align(prepared, settings.align, kind, start, advance)
+    refining = decided(prepared, affine, settings.refine)
+    if refining.similarity == "mind":
+        grid = coarse_grid(prepared, refining)
+        alike = Agreement(prepared, grid, _weight(body, fixed, grid))
+        before = run.stages[0]["similarity"] = alike(header)
     reached = alike(Mapping((affine,)))
     if reached < before:
         affine, reached = header.affine, before
@@ -139,7 +146,7 @@ def _register(
     network = {"name": model.name, "used": False, "note": "A linear transform needs no network."}
     if settings.transform == "deformable":
         with devices.flushed_denormals():
-            found, used = _deform(prepared, affine, settings, model, device, alike, run)
+            found, used = _deform(prepared, affine, replace(settings, refine=refining), model, device, alike, run)
         network |= {"used": used, "note": model.note}
 
     run.enter("judge", "Measuring the result")
@@ -156,7 +163,7 @@ def _register(
         "settings": settings.to_dict(),
         "model": network,
         "stages": run.stages,
-        "similarity": {"measure": alike.measure, "before": before, "after": after},
+        "similarity": {"kind": alike.kind, "measure": alike.measure, "before": before, "after": after},
         "jacobian": judge.jacobian_report(jacobian, mapping, body, body_name),
         "displacement_mm": judge.displacement_report(mapping, fixed, body),
         "notes": prepared.notes,
@@ -177,14 +184,14 @@ def _deform(
     settings: Settings,
     model: Model,
     device: torch.device,
-    alike: _Similarity,
+    alike: _Similarity | Agreement,
     run: _Run,
 ) -> tuple[Mapping, bool]:
     """The network's field, refined on this pair, before the affine; and whether the network was of use."""
     run.enter("predict", "Starting without a network" if model.network is None else "Asking the network for a start")
     field, reached = None, run.stages[-2]["similarity"]
     if model.network is not None:
-        aligned = warp(alike.moving, Mapping((affine,)), prepared.fixed_grid)
+        aligned = warp(Image(prepared.moving[0].numpy(), prepared.moving_grid), Mapping((affine,)), prepared.fixed_grid)
         moving = torch.from_numpy(np.asarray(aligned.data, np.float32))[None]
         pair = prepared.fixed.to(device), moving.to(device)
         field = predict(model, *pair, prepared.fixed_grid, settings.predict.precision)
@@ -205,19 +212,18 @@ def _deform(
 class _Similarity:
     """How alike the prepared images are under a mapping: mean local correlation inside the body, 0 to 1."""
 
-    measure = "squared local correlation (5x5x5 windows) inside the body, 0 to 1"
+    kind, measure = "lncc", "squared local correlation (5x5x5 windows) inside the body, 0 to 1"
 
-    def __init__(self, prepared: Prepared, fixed: Image, body: NDArray[np.bool_]) -> None:
+    def __init__(self, prepared: Prepared, weight: Tensor) -> None:
         self.grid = prepared.fixed_grid
-        self.moving = Image(prepared.moving[0].numpy(), prepared.moving_grid, name="moving")
+        self._moving = Image(prepared.moving[0].numpy(), prepared.moving_grid, name="moving")
         mask = prepared.moving_mask
         self._moving_mask = None if mask is None else Image(mask[0].numpy(), prepared.moving_grid, background=1.0)
-        inside = _inside(Image(body[None].astype(np.uint8), fixed.grid), self.grid)
-        self._weight = torch.from_numpy(inside.astype(np.float32))[None, None]
+        self._weight = weight
         self._local = LocalCorrelation.of(prepared.fixed - 0.5, mask=prepared.fixed_mask)
 
     def __call__(self, mapping: Mapping) -> float:
-        moving, local = self._through(self.moving, mapping), self._local
+        moving, local = self._through(self._moving, mapping), self._local
         if self._moving_mask is not None:
             seen = whole(self._through(self._moving_mask, mapping))
             local = local.within(seen if local.mask is None else seen * local.mask)
@@ -237,6 +243,12 @@ def _body(
             return _inside(given, fixed.grid), name
     body = Image(foreground(prepared.fixed)[None].astype(np.uint8), prepared.fixed_grid)
     return _inside(body, fixed.grid), "foreground by Otsu's threshold"
+
+
+def _weight(body: NDArray[np.bool_], fixed: Image, grid: Grid) -> Tensor:
+    """The body at the voxels of `grid`, (1, 1, D, H, W), 1 or 0."""
+    inside = _inside(Image(body[None].astype(np.uint8), fixed.grid), grid)
+    return torch.from_numpy(inside.astype(np.float32))[None, None]
 
 
 def _inside(mask: Image, grid: Grid) -> NDArray[np.bool_]:

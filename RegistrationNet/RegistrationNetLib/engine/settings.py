@@ -71,6 +71,13 @@ class Predict(Checked):
 class Refine(Checked):
     """Deformable refinement on this pair of images."""
 
+    similarity: Annotated[
+        Literal["auto", "lncc", "mind"],
+        Knob(
+            "What makes two images alike: lncc, intensities, for scans of one kind; mind, structure, for scans of two "
+            "kinds such as T1 and FLAIR or CT and MR; auto chooses between them"
+        ),
+    ] = "auto"
     steps_coarse: Annotated[int, Knob("Iterations at each resolution coarser than half", 0, 1000)] = 40
     steps_half: Annotated[int, Knob("Iterations at half the resolution", 0, 1000)] = 30
     steps_full: Annotated[int, Knob("Iterations at full resolution", 0, 1000)] = 6
