@@ -14,6 +14,7 @@ from RegistrationNetLib.core.grid import Points
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.core.resample import field_in, slabs, warp
+from RegistrationNetLib.engine import kept
 from RegistrationNetLib.engine.result import Reference
 
 Quality = dict[str, Any]
@@ -137,6 +138,10 @@ def checks(report: Quality) -> list[dict[str, str]]:
             "good" if 1 / _MUCH < jacobian["total_mean"] < _MUCH else "check",
             "The affine part scales the whole; check that both images show the same region.",
         ),
+    ]
+    rows += [
+        _check(name, value, "good" if held else "check", remedy)
+        for name, value, held, remedy in kept.checks(report.get("constraints", {}))
     ]
     return rows + _truth_checks(report.get("quality", {}))
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -25,10 +25,19 @@ _GENTLEST_TAPER = 0.1
 _SLAB = 8  # voxels along the first axis
 
 
-def fit_to_store(field: Tensor, spacing: Sequence[float]) -> Tensor:
+Keep = Callable[[Tensor], Tensor]
+"""Takes a field and gives it as it must be, whatever else is done to it."""
+
+
+def as_it_is(field: Tensor) -> Tensor:
+    """Where nothing has to be kept."""
+    return field
+
+
+def fit_to_store(field: Tensor, spacing: Sequence[float], keep: Keep = as_it_is) -> Tensor:
     """The field neither folded nor bent; mending one may bring back a little of the other."""
     for _ in range(4):
-        field = unfold(unbend(field, spacing))
+        field = unfold(unbend(field, spacing, keep), keep=keep)
     return field
 
 
@@ -48,19 +57,21 @@ def extend(field: Tensor, grid: Grid) -> Displacement:
     return to_displacement(padded, grid.padded([m[0] for m in margins], [m[1] for m in margins]))
 
 
-def unfold(field: Tensor, least: float = _LEAST_DETERMINANT) -> Tensor:
-    """The field smoothed, only there and ever more, where its determinant falls below `least` in any corner of a voxel;
-    weakened as a whole in the unheard-of case that this does not help.
+def unfold(field: Tensor, least: float = _LEAST_DETERMINANT, keep: Keep = as_it_is) -> Tensor:
+    """The field smoothed, only there and ever more, where its determinant falls below `least` in any corner of a voxel.
+
+    In the unheard-of case that this does not help, nothing is kept, and else the field is weakened as a whole.
     """
-    for attempt in range(20):
+    attempts, widening = (20, 0.5) if keep is as_it_is else (40, 0.1)  # wide smoothing runs into what is kept
+    for attempt in range(attempts):
         low = corner_determinant(field) < least
         if not bool(low.any()):
             return field
-        field = _smoothed_at(low, field, 1 + 0.5 * attempt)
-    return unfold(field / 2, least)
+        field = keep(_smoothed_at(low, field, 1 + widening * attempt))
+    return unfold(field / 2 if keep is as_it_is else field, least)
 
 
-def unbend(field: Tensor, spacing: Sequence[float]) -> Tensor:
+def unbend(field: Tensor, spacing: Sequence[float], keep: Keep = as_it_is) -> Tensor:
     """The field smoothed where cubic interpolation of it, which is Slicer's, would differ from linear by over 0.2 mm.
 
     Half way between two voxels a cubic through four in a row is (9 b + 9 c - a - d) / 16, a line (b + c) / 2.
@@ -76,7 +87,7 @@ def unbend(field: Tensor, spacing: Sequence[float]) -> Tensor:
                 bent[:, :, *where] |= bend
         if not bool(bent.any()):
             break
-        field = _smoothed_at(bent, field, 1.0)
+        field = keep(_smoothed_at(bent, field, 1.0))
     return field
 
 

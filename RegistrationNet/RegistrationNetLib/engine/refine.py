@@ -21,8 +21,9 @@ from RegistrationNetLib.core.mind import Likeness
 from RegistrationNetLib.core.similarity import LocalCorrelation
 from RegistrationNetLib.engine.align import Progress
 from RegistrationNetLib.engine.features import compared, decided
+from RegistrationNetLib.engine.hold import Hold, Restraint
 from RegistrationNetLib.engine.levels import Plan, levels, whole
-from RegistrationNetLib.engine.mend import fit_to_store, unfold
+from RegistrationNetLib.engine.mend import as_it_is, fit_to_store, unfold
 from RegistrationNetLib.engine.prepare import Prepared
 from RegistrationNetLib.engine.settings import Refine
 
@@ -40,23 +41,30 @@ def refine(
     settings: Refine,
     device: torch.device,
     progress: Progress = lambda fraction: None,
+    restraint: Restraint | None = None,
 ) -> tuple[Tensor, Grid]:
     """The deformation u with fixed(x) like moving(A(x + u(x))), and the grid in whose voxels it is given.
 
     start: (1, 3, D, H, W) in voxels of the fixed working grid, or None for none.
+    restraint: what it must respect.
     Returns (1, 3, d, h, w) float32 on the CPU, without folds.
     """
     settings = decided(prepared, affine, settings)
     plans = levels(prepared, settings)
     effort = [level.steps * level.grid.voxels for level in plans]
     field = torch.zeros((1, 3, 1, 1, 1)) if start is None else start
-    done = 0.0
+    hold, keep, done = Hold(), as_it_is, 0.0
     for level, work in zip(plans, effort, strict=True):
         advance = partial(_advance, progress, done / max(sum(effort), 1), work / max(sum(effort), 1))
         field = spatial.resize_field(field.to(device), level.field_grid.shape)
-        field = unfold(_Level.of(prepared, affine, level, settings, device).climb(field, level.steps, advance))
+        if restraint is not None:
+            hold = restraint.on(level.field_grid, affine, device, exact=level is plans[-1])
+            keep = hold.keep
+        field = hold.keep(hold.fade(field) if level is plans[0] else field)
+        field = _Level.of(prepared, affine, level, settings, device, hold).climb(field, level.steps, advance)
+        field = unfold(field, keep=keep)
         done += work
-    return fit_to_store(field, plans[-1].field_grid.spacing.tolist()).cpu(), plans[-1].field_grid
+    return fit_to_store(field, plans[-1].field_grid.spacing.tolist(), keep).cpu(), plans[-1].field_grid
 
 
 def _stiffness(prepared: Prepared, settings: Refine) -> tuple[float, float]:
@@ -83,9 +91,18 @@ class _Level:
     force_sigma: list[float]
     field_sigma: list[float]
     step: float
+    hold: Hold
 
     @classmethod
-    def of(cls, prepared: Prepared, affine: Affine, level: Plan, settings: Refine, device: torch.device) -> _Level:
+    def of(
+        cls,
+        prepared: Prepared,
+        affine: Affine,
+        level: Plan,
+        settings: Refine,
+        device: torch.device,
+        hold: Hold,
+    ) -> _Level:
         sides = compared(prepared, affine, level, settings, device)
         relative = level.field_grid.spacing / level.field_grid.spacing.min()
         stiff_force, stiff_field = _stiffness(prepared, settings)
@@ -102,6 +119,7 @@ class _Level:
             force_sigma=[force_sigma / r for r in relative],
             field_sigma=[field_sigma / r for r in relative],
             step=settings.step,
+            hold=hold,
         )
 
     def climb(self, field: Tensor, steps: int, progress: Progress) -> Tensor:
@@ -114,7 +132,8 @@ class _Level:
         start_value, start_force = value, force = self.value_and_force(field)
         for index in range(steps):
             progress(index / steps)
-            field = smooth(spatial.compose(self.step_along(force, size), field), self.field_sigma)
+            step = self.hold.limit(self.step_along(force, size))
+            field = self.hold.keep(smooth(spatial.compose(step, field), self.field_sigma))
             value, force = self.value_and_force(field)
             if value <= start_value:
                 field, force, size = start, start_force, size / 2

@@ -15,16 +15,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from RegistrationNetLib.core.errors import Cancelled, DeviceError
+from RegistrationNetLib.core.errors import Cancelled, DeviceError, InputError
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.core.resample import warp
 from RegistrationNetLib.core.similarity import LocalCorrelation
 from RegistrationNetLib.core.version import __version__
-from RegistrationNetLib.engine import devices, judge
+from RegistrationNetLib.engine import devices, judge, kept
 from RegistrationNetLib.engine.align import align
+from RegistrationNetLib.engine.constraints import Constraints
 from RegistrationNetLib.engine.features import Agreement, coarse_grid, decided
+from RegistrationNetLib.engine.hold import Restraint
 from RegistrationNetLib.engine.levels import whole
 from RegistrationNetLib.engine.memory import peak_memory_mib
 from RegistrationNetLib.engine.mend import extend
@@ -48,6 +50,7 @@ def register(
     initial: Mapping | None = None,
     fixed_mask: Image | None = None,
     moving_mask: Image | None = None,
+    constraints: Constraints | None = None,
     reference: Reference | None = None,
     on_progress: OnProgress | None = None,
     cancelled: IsCancelled | None = None,
@@ -57,22 +60,40 @@ def register(
     initial: fixed world -> moving world; where the search starts. Its deformable part, if any, is kept as it is behind
     what is found.
     masks: nonzero where the similarity may look.
+    constraints: what the deformation must respect.
     reference: labels or landmarks, used to judge the result and never to find it.
     Raises InputError, GeometryError, SettingsError, WeightsError or DeviceError; Cancelled once `cancelled()` is true.
     """
     settings = settings or Settings()
     device = devices.choose(settings.device)
+    constraints = constraints or Constraints()
     model = chosen(settings)  # what cannot be used is refused before anything is computed
+    _require_possible(constraints, settings, initial)
     require_precision(settings.predict.precision, device)
     run = _Run(on_progress or (lambda stage, fraction, message: None), cancelled or (lambda: False))
     try:
         with devices.free_threads():
-            return _register(fixed, moving, settings, model, initial, (fixed_mask, moving_mask), reference, device, run)
+            masks = fixed_mask, moving_mask
+            return _register(fixed, moving, settings, model, initial, masks, constraints, reference, device, run)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             f"{devices.describe(device)} has too little free memory for '{fixed.name}' ({fixed.grid.voxels:,} voxels). "
             "Close other programs, lower prepare.max_voxels, or choose the device cpu."
         ) from error
+
+
+def _require_possible(constraints: Constraints, settings: Settings, initial: Mapping | None) -> None:
+    """Raises InputError for what this kind of registration cannot keep."""
+    if constraints.on_deformation and settings.transform != "deformable":
+        raise InputError(
+            f"A region, or parts that are kept, need a deformable registration, not a {settings.transform} one. Choose "
+            "deformable, or leave them out."
+        )
+    if (constraints.rigid or constraints.volume) and initial is not None and initial.displacements:
+        raise InputError(
+            "Parts cannot be kept rigid or of their volume behind an initial transform that deforms. Give its affine "
+            "part alone, or leave it out."
+        )
 
 
 class _Run:
@@ -111,6 +132,7 @@ def _register(
     model: Model,
     initial: Mapping | None,
     masks: tuple[Image | None, Image | None],
+    constraints: Constraints,
     reference: Reference | None,
     device: torch.device,
     run: _Run,
@@ -120,7 +142,9 @@ def _register(
     behind = initial if initial is not None and deformed else Mapping()
     start = initial.affine if initial is not None and not deformed else None
     seen_mask = None if masks[1] is None else _through(behind, fixed, masks[1])
-    prepared = prepare(fixed, _through(behind, fixed, moving), settings.prepare, masks[0], seen_mask)
+    restraint = Restraint.of(constraints, fixed.grid)
+    compared = constraints.compared(fixed.grid, masks[0])
+    prepared = prepare(fixed, _through(behind, fixed, moving), settings.prepare, compared, seen_mask)
     body, body_name = _body(fixed, prepared, masks[0], reference)
     alike: _Similarity | Agreement = _Similarity(prepared, _weight(body, fixed, prepared.fixed_grid))
     header = Mapping((start,) if start is not None else ())
@@ -129,8 +153,11 @@ def _register(
 
     advance = run.enter("align", f"Finding the {'rigid' if settings.transform == 'rigid' else 'affine'} alignment")
     kind = "rigid" if settings.transform == "rigid" else "affine"
-    with devices.flushed_denormals():
-        affine = align(prepared, settings.align, kind, start, advance)
+    if constraints.region is not None and initial is not None:  # whose surroundings are to stay
+        affine = header.affine
+    else:
+        with devices.flushed_denormals():
+            affine = align(prepared, settings.align, kind, start, advance)
     refining = decided(prepared, affine, settings.refine)
     if refining.similarity == "mind":
         grid = coarse_grid(prepared, refining)
@@ -146,7 +173,8 @@ def _register(
     network = {"name": model.name, "used": False, "note": "A linear transform needs no network."}
     if settings.transform == "deformable":
         with devices.flushed_denormals():
-            found, used = _deform(prepared, affine, replace(settings, refine=refining), model, device, alike, run)
+            chosen_settings = replace(settings, refine=refining)
+            found, used = _deform(prepared, affine, chosen_settings, model, restraint, device, alike, run)
         network |= {"used": used, "note": model.note}
 
     run.enter("judge", "Measuring the result")
@@ -168,6 +196,8 @@ def _register(
         "displacement_mm": judge.displacement_report(mapping, fixed, body),
         "notes": prepared.notes,
     }
+    if restraint is not None:
+        report["constraints"] = kept.report(restraint, mapping, aligned.then(behind), jacobian)
     if reference is not None:
         stages = {"before": initial or Mapping(), "after_align": aligned.then(behind), "after": mapping}
         report["quality"] = judge.reference_report(reference, stages)
@@ -183,6 +213,7 @@ def _deform(
     affine: Affine,
     settings: Settings,
     model: Model,
+    restraint: Restraint | None,
     device: torch.device,
     alike: _Similarity | Agreement,
     run: _Run,
@@ -203,7 +234,7 @@ def _deform(
     run.leave(reached)
 
     advance = run.enter("refine", "Refining the deformation on this pair")
-    refined, grid = refine(prepared, affine, field, settings.refine, device, advance)
+    refined, grid = refine(prepared, affine, field, settings.refine, device, advance, restraint)
     found = Mapping((extend(refined, grid), affine))
     run.leave(alike(found))
     return found, field is not None

@@ -1,0 +1,85 @@
+"""What became of the constraints of a registration, in numbers and in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from RegistrationNetLib.core.grid import Points
+from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.core.mapping import Mapping
+from RegistrationNetLib.core.resample import field_in, slabs
+from RegistrationNetLib.engine.constraints import Parts
+from RegistrationNetLib.engine.hold import Restraint
+
+Quality = dict[str, Any]
+
+_RIGID_MM, _VOLUME_PERCENT = 0.1, 0.25  # what is as good as kept
+_POINTS = 200_000  # of a part, at which its deviation is measured
+
+
+def report(restraint: Restraint, mapping: Mapping, start: Mapping, jacobian: Image) -> Quality:
+    """What was reached for everything that was asked for.
+
+    start: what holds outside the region. jacobian: determinant of the mapping over that of its affine part.
+    """
+    reached: Quality = {}
+    if restraint.parts is not None:
+        reached |= _parts_report(restraint.parts, mapping, jacobian)
+    if restraint.distance is not None:
+        reached["region"] = {
+            "margin_mm": restraint.margin_mm,
+            "largest_change_outside_mm": _change_outside(restraint.distance, restraint.margin_mm, mapping, start),
+        }
+    return reached
+
+
+def checks(reached: Quality) -> list[tuple[str, str, bool, str]]:
+    """Name, value, whether it was kept, and what to do otherwise."""
+    rows = []
+    if "rigid" in reached:
+        worst = max(part["deviation_mm"] for part in reached["rigid"])
+        value = f"{worst:.2f} mm at most, {len(reached['rigid'])} in all"
+        remedy = "Look at this part: is it one piece that cannot bend? Draw pieces that touch with a gap."
+        rows.append(("Parts kept rigid (deviation from rigid)", value, worst <= _RIGID_MM, remedy))
+    if "volume" in reached:
+        worst = max((part["change_percent"] for part in reached["volume"]), key=abs)
+        value = f"{worst:+.2f} % at most, {len(reached['volume'])} in all"
+        remedy = "Look at this part; draw pieces that touch with a gap."
+        rows.append(("Parts kept at their volume (change)", value, abs(worst) <= _VOLUME_PERCENT, remedy))
+    if "region" in reached:
+        worst = reached["region"]["largest_change_outside_mm"]
+        rows.append(("Largest change outside the region and its margin", f"{worst:.3f} mm", worst == 0, "Tell us."))
+    return rows
+
+
+def _parts_report(parts: Parts, mapping: Mapping, jacobian: Image) -> Quality:
+    reached: Quality = {}
+    for number, voxels in parts.voxels():
+        own = {"part": parts.names[number], "voxels": len(voxels)}
+        if parts.rigid[number]:
+            points = parts.grid.to_world(voxels[:: max(1, len(voxels) // _POINTS)])
+            own["deviation_mm"] = _deviation_from_rigid(points, mapping(points))
+        else:
+            own["change_percent"] = 100 * float(jacobian.scalar[tuple(voxels.T)].mean(dtype=np.float64) - 1)
+        reached.setdefault("rigid" if parts.rigid[number] else "volume", []).append(own)
+    return reached
+
+
+def _deviation_from_rigid(before: Points, after: Points) -> float:
+    """How far any point lies from where the best rotation and shift (Kabsch) would have it, mm."""
+    x, y = before - before.mean(0), after - after.mean(0)
+    left, _, right = np.linalg.svd(y.T @ x)
+    left[:, 2] *= np.sign(np.linalg.det(left @ right))
+    return float(np.linalg.norm(y - x @ (left @ right).T, axis=1).max())
+
+
+def _change_outside(distance: Image, margin_mm: float, mapping: Mapping, start: Mapping) -> float:
+    grid, largest = distance.grid, 0.0
+    matrix = grid.voxel_to_world[:3, :3].astype(np.float32)
+    for slab in slabs(grid):
+        outside = distance.scalar[slab] > margin_mm
+        change = (field_in(slab, mapping, grid) - field_in(slab, start, grid))[0].numpy()[:, outside]
+        largest = max(largest, float(np.linalg.norm(matrix @ change, axis=0).max(initial=0)))
+    return largest
