@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from RegistrationNetLib.core.filters import box_sum
+from RegistrationNetLib.core.filters import box_sum, reach, slabs
 
 _FEWEST = 1e-3  # voxels in a window; what an empty one divides by
 
@@ -58,29 +58,44 @@ class LocalCorrelation:
         """
         if self.mask is not None:
             weight = self.mask if weight is None else weight * self.mask
-        mean, variance, covariance = self._statistics(moving)
-        p = covariance / variance
-        value = p * covariance / self.variance
-        if weight is not None:
-            value *= weight
-        total = value.sum() / (value.shape[1] * weight.sum().clamp(min=1) if weight is not None else value.numel())
-        p.mul_(2 * self.per_voxel).div_(self.variance)
-        if weight is not None:
-            p *= weight
-        q = p * covariance / variance
-        gradient = self.fixed * box_sum(p, self.radius)
-        gradient -= moving * box_sum(q, self.radius)
-        gradient -= box_sum(p.mul_(self.mean).sub_(q.mul_(mean)), self.radius)
-        return total, gradient if self.mask is None else gradient.mul_(self.mask)
+        total = torch.zeros((), dtype=moving.dtype, device=moving.device)
+        p, q, rest = torch.empty_like(moving), torch.empty_like(moving), torch.empty_like(moving)
+        for rows in slabs(moving):
+            mean, variance, covariance = self._statistics(moving, rows)
+            ratio = covariance.div(variance)
+            value = covariance.mul_(ratio).div_(self.variance[:, :, rows])
+            torch.mul(ratio, self.per_voxel[:, :, rows], out=p[:, :, rows]).mul_(2).div_(self.variance[:, :, rows])
+            if weight is not None:
+                value *= weight[:, :, rows]
+                p[:, :, rows] *= weight[:, :, rows]
+            total += value.sum()
+            torch.mul(p[:, :, rows], ratio, out=q[:, :, rows])
+            torch.mul(p[:, :, rows], self.mean[:, :, rows], out=rest[:, :, rows]).addcmul_(
+                q[:, :, rows], mean, value=-1
+            )
+        count = moving.numel() if weight is None else moving.shape[1] * weight.sum().clamp(min=1)
+        return total / count, self._gradient(moving, p, q, rest)
 
-    def _statistics(self, moving: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        seen = moving if self.mask is None else moving * self.mask
-        mean = box_sum(seen, self.radius).mul_(self.per_voxel)
-        variance = box_sum(seen * moving, self.radius).mul_(self.per_voxel)
-        variance.sub_(mean * mean).clamp_(min=0).add_(self.epsilon)
-        covariance = box_sum(self.fixed * seen, self.radius).mul_(self.per_voxel)
-        covariance.sub_(self.mean * mean).add_(self.epsilon)
+    def _statistics(self, moving: Tensor, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Window means, variances and covariances of the slices `rows`."""
+        around, inner = reach(rows, self.radius, moving.shape[2])
+        near, per_voxel = moving[:, :, around], self.per_voxel[:, :, rows]
+        seen = near if self.mask is None else near * self.mask[:, :, around]
+        mean = box_sum(seen, self.radius, inner).mul_(per_voxel)
+        variance = box_sum(seen * near, self.radius, inner).mul_(per_voxel)
+        variance.addcmul_(mean, mean, value=-1).clamp_(min=0).add_(self.epsilon)
+        covariance = box_sum(seen * self.fixed[:, :, around], self.radius, inner).mul_(per_voxel)
+        covariance.addcmul_(self.mean[:, :, rows], mean, value=-1).add_(self.epsilon)
         return mean, variance, covariance
+
+    def _gradient(self, moving: Tensor, p: Tensor, q: Tensor, rest: Tensor) -> Tensor:
+        """f S(p) - m S(q) - S(rest)."""
+        out = torch.empty_like(moving)
+        for rows in slabs(moving):
+            part = box_sum(p, self.radius, rows).mul_(self.fixed[:, :, rows])
+            part.addcmul_(box_sum(q, self.radius, rows), moving[:, :, rows], value=-1)
+            torch.sub(part, box_sum(rest, self.radius, rows), out=out[:, :, rows])
+        return out if self.mask is None else out.mul_(self.mask)
 
 
 def correlation(fixed: Tensor, moving: Tensor, weight: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from RegistrationNetLib.core.filters import reach, slabs
+
 
 def lattice(shape: Sequence[int], like: Tensor) -> Tensor:
     """Every voxel's own coordinates, (1, 3, D, H, W), on the device and in the type of `like`."""
@@ -40,6 +42,39 @@ def compose(first: Tensor, then: Tensor) -> Tensor:
     return first + warp(then, first)
 
 
+def advance(displacement: Tensor, step: Tensor) -> Tensor:
+    """s + u o (id + s) for a step s of less than a voxel: `compose(s, u)` to second order in s, without sampling.
+
+    The step acts as three, one along each axis: linear interpolation between neighbours that are known beforehand, in a
+    fifth of the time. Each is one-to-one where s changes by less than a voxel a voxel, and so then is the whole.
+    """
+    out = torch.empty_like(displacement)
+    for rows in slabs(displacement):
+        ahead, back = step[:, :, rows].clamp(min=0), step[:, :, rows].clamp(max=0)
+        around, inner = reach(rows, 1, displacement.shape[2])
+        part = _shifted(displacement[:, :, around], 2, ahead[:, :1], back[:, :1], inner)
+        for axis in (1, 2):
+            along = slice(axis, axis + 1)
+            part = _shifted(part, 2 + axis, ahead[:, along], back[:, along], slice(0, part.shape[2 + axis]))
+        torch.add(part, step[:, :, rows], out=out[:, :, rows])
+    return out
+
+
+def _shifted(volume: Tensor, dim: int, ahead: Tensor, back: Tensor, keep: slice) -> Tensor:
+    """Values at positions `keep` of an axis, moved along it by ahead (0 to 1) or back (-1 to 0); beyond the border the
+    edge holds.
+    """
+    difference = volume.diff(dim=dim)
+    size = keep.stop - keep.start
+    out = volume.narrow(dim, keep.start, size).clone()
+    upto = min(size, difference.shape[dim] - keep.start)
+    out.narrow(dim, 0, upto).addcmul_(difference.narrow(dim, keep.start, upto), ahead.narrow(dim, 0, upto))
+    begin = 1 if keep.start == 0 else 0
+    before = difference.narrow(dim, keep.start + begin - 1, size - begin)
+    out.narrow(dim, begin, size - begin).addcmul_(before, back.narrow(dim, begin, size - begin))
+    return out
+
+
 def integrate(velocity: Tensor, steps: int = 7) -> Tensor:
     """exp(v) by scaling and squaring: u0 = v / 2^steps, then u <- u + u o (id + u), `steps` times."""
     flow = velocity / 2**steps
@@ -57,6 +92,18 @@ def gradient(volume: Tensor) -> Tensor:
         for axis in (2, 3, 4)
     ]
     return torch.stack(along, dim=2)
+
+
+def pull(volume: Tensor, by_value: Tensor) -> Tensor:
+    """A derivative by values (N, C, D, H, W) as one by the displacement that led to them: times the volume's gradient,
+    summed over the channels, (N, 3, D, H, W).
+    """
+    out = torch.empty_like(volume[:, :1].expand(-1, 3, -1, -1, -1), memory_format=torch.contiguous_format)
+    for rows in slabs(volume):
+        around, inner = reach(rows, 1, volume.shape[2])
+        slope = gradient(volume[:, :, around])[:, :, :, inner]
+        torch.sum(slope.mul_(by_value[:, :, None, rows]), dim=1, out=out[:, :, rows])
+    return out
 
 
 def jacobian_determinant(displacement: Tensor) -> Tensor:
@@ -79,6 +126,16 @@ def resize(volume: Tensor, shape: Sequence[int]) -> Tensor:
     if tuple(volume.shape[2:]) == tuple(shape):
         return volume
     return F.interpolate(volume, size=tuple(shape), mode="trilinear", align_corners=False)
+
+
+def onto(volume: Tensor, shape: Sequence[int]) -> Tensor:
+    """`resize` that averages where voxels become coarser: along such axes the volume is first halved, neighbour with
+    neighbour, as often as that takes, so that fine detail does not come back as false coarse detail.
+    """
+    while any(old >= 1.5 * new for old, new in zip(volume.shape[2:], shape, strict=True)):
+        sizes = zip(volume.shape[2:], shape, strict=True)
+        volume = resize(volume, [max(new, -(-old // 2)) if old >= 1.5 * new else old for old, new in sizes])
+    return resize(volume, shape)
 
 
 def resize_field(displacement: Tensor, shape: Sequence[int]) -> Tensor:

@@ -11,21 +11,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from RegistrationNetLib.core import mind, spatial
-from RegistrationNetLib.core.filters import box_sum
+from RegistrationNetLib.core.filters import box_sum, slabs
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.core.resample import warp
+from RegistrationNetLib.core.sampler import Sampler
 from RegistrationNetLib.core.similarity import LocalCorrelation
-from RegistrationNetLib.engine.levels import Plan, counted, levels, like, positions, whole
+from RegistrationNetLib.engine.levels import Plan, Positions, counted, levels, like, whole
 from RegistrationNetLib.engine.prepare import Prepared, foreground
 from RegistrationNetLib.engine.settings import Refine
 
-_INSIDE = 1.001  # normalised half width of the moving image, rounding forgiven
 _MARGIN_MM = 15.0  # around the fixed image, from where a deformation may fetch structure
 _ONE_KIND = 0.64  # steadiness: 0.74 to 0.98 between scans of one kind after an affine, 0.54 between T1 and FLAIR
 _WINDOW, _NOISE = 2, 1e-3  # half width in voxels; variance of values about [-0.5, 0.5]
@@ -33,14 +32,36 @@ _CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False)
+class Moving:
+    """The moving side of a level: what is compared of it, which voxels count (all, if None), and where they lie."""
+
+    values: Sampler
+    mask: Sampler | None
+    positions: Positions
+
+    def through(self, field: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Through a displacement (1, 3, D, H, W) in fixed voxels, and the affine: values (1, C, D, H, W), where those
+        lie inside the image, and which voxels count (all, if None), 1 or 0; beyond the image its edge goes on, so that
+        no window sees one there.
+        """
+        shape = field.shape[2:]
+        values = field.new_empty((1, self.values.volume.shape[1], *shape))
+        inside, seen = field.new_empty((1, 1, *shape)), None if self.mask is None else field.new_empty((1, 1, *shape))
+        for rows in slabs(field):
+            at = self.positions(field, rows)
+            inside[0, 0, rows] = self.values.contains(at)
+            if self.mask is not None and seen is not None:
+                seen[:, :, rows] = whole(self.mask(at.clone()))
+            values[:, :, rows] = self.values(at)
+        return values, inside, seen
+
+
+@dataclass(frozen=True, eq=False)
 class Compared:
-    """What a level compares, and where its moving side lies: base + displacement @ turn, as of `levels.positions`."""
+    """What a level compares with what."""
 
     similarity: LocalCorrelation | mind.Likeness
-    moving: Tensor  # (1, C, d, h, w)
-    moving_mask: Tensor | None
-    base: Tensor
-    turn: Tensor
+    moving: Moving
 
 
 def compared(prepared: Prepared, affine: Affine, level: Plan, settings: Refine, device: torch.device) -> Compared:
@@ -73,7 +94,7 @@ def steadiness(prepared: Prepared, affine: Affine, settings: Refine) -> float:
     rising or falling, of the other's; low where each tissue has a contrast of its own.
     """
     grid = coarse_grid(prepared, settings)
-    fixed = spatial.resize(prepared.fixed, grid.shape) - 0.5
+    fixed = spatial.onto(prepared.fixed, grid.shape) - 0.5
     moving, weight = _aligned(prepared, affine, grid, _CPU)
     weight = weight * _body(prepared, grid)
     values = (fixed, moving, fixed * moving, fixed * fixed, moving * moving)
@@ -95,9 +116,9 @@ class Agreement:
 
     def __init__(self, prepared: Prepared, grid: Grid, weight: Tensor) -> None:
         self.grid = grid
-        self._fixed = mind.descriptors(spatial.resize(prepared.fixed, grid.shape) - 0.5)
+        self._fixed = mind.descriptors(spatial.onto(prepared.fixed, grid.shape) - 0.5)
         there = like(grid, prepared.moving_grid)
-        self._moving = Image(spatial.resize(prepared.moving, there.shape)[0].numpy(), there)
+        self._moving = Image(spatial.onto(prepared.moving, there.shape)[0].numpy(), there)
         mask, self._moving_mask = prepared.moving_mask, None
         if mask is not None:
             self._moving_mask = Image(counted(mask, there.shape)[0].numpy(), there, background=1.0)
@@ -116,40 +137,39 @@ class Agreement:
 
 
 def _intensities(prepared: Prepared, affine: Affine, grid: Grid, window: int, device: torch.device) -> Compared:
-    fixed = spatial.resize(prepared.fixed, grid.shape).to(device) - 0.5
+    fixed = spatial.onto(prepared.fixed, grid.shape).to(device) - 0.5
     fixed_mask = None if prepared.fixed_mask is None else counted(prepared.fixed_mask, grid.shape).to(device)
-    moving_grid = like(grid, prepared.moving_grid)
-    moving = spatial.resize(prepared.moving, moving_grid.shape).to(device) - 0.5
-    mask = None if prepared.moving_mask is None else counted(prepared.moving_mask, moving_grid.shape).to(device)
-    similarity = LocalCorrelation.of(fixed, window, mask=fixed_mask)
-    return Compared(similarity, moving, mask, *positions(grid, affine, moving_grid, device))
+    return Compared(LocalCorrelation.of(fixed, window, mask=fixed_mask), _moving(prepared, affine, grid, device))
+
+
+def _moving(prepared: Prepared, affine: Affine, grid: Grid, device: torch.device) -> Moving:
+    """The intensities, less 0.5, on voxels about as large as those of `grid`."""
+    there = like(grid, prepared.moving_grid)
+    values = Sampler.of(spatial.onto(prepared.moving, there.shape).to(device) - 0.5)
+    mask = None if prepared.moving_mask is None else Sampler.of(counted(prepared.moving_mask, there.shape).to(device))
+    return Moving(values, mask, Positions.of(grid, affine, there))
 
 
 def _structure(prepared: Prepared, affine: Affine, grid: Grid, device: torch.device) -> Compared:
     """Descriptors of both on voxels of the fixed image's orientation: they belong to directions."""
     margin = [math.ceil(_MARGIN_MM / size) for size in grid.spacing]
     around = grid.padded(margin, margin)
-    fixed = spatial.resize(prepared.fixed, grid.shape).to(device) - 0.5
+    fixed = spatial.onto(prepared.fixed, grid.shape).to(device) - 0.5
     fixed_mask = None if prepared.fixed_mask is None else _clear(counted(prepared.fixed_mask, grid.shape).to(device))
-    moving, seen = _aligned(prepared, affine, around, device)
-    similarity = mind.Likeness(mind.descriptors(fixed), fixed_mask)
-    return Compared(
-        similarity, mind.descriptors(moving), _clear(seen), *positions(grid, Affine(np.eye(4)), around, device)
+    values, seen = _aligned(prepared, affine, around, device)
+    moving = Moving(
+        Sampler.of(mind.descriptors(values)),
+        Sampler.of(_clear(seen)),
+        Positions.of(grid, Affine(np.eye(4)), around),
     )
+    return Compared(mind.Likeness(mind.descriptors(fixed), fixed_mask), moving)
 
 
 def _aligned(prepared: Prepared, affine: Affine, onto: Grid, device: torch.device) -> tuple[Tensor, Tensor]:
     """The moving image, less 0.5, through the affine on the voxels of `onto`, and where it may be compared (1 or 0)."""
-    moving_grid = like(onto, prepared.moving_grid)
-    moving = spatial.resize(prepared.moving, moving_grid.shape).to(device) - 0.5
-    at, _ = positions(onto, affine, moving_grid, device)
-    grid = at.view(1, *onto.shape, 3)
-    values = F.grid_sample(moving, grid, padding_mode="border", align_corners=True)
-    seen = (at.abs().amax(1) <= _INSIDE).to(values.dtype).view(1, 1, *onto.shape)
-    if prepared.moving_mask is not None:
-        mask = counted(prepared.moving_mask, moving_grid.shape).to(device)
-        seen *= whole(F.grid_sample(mask, grid, padding_mode="border", align_corners=True))
-    return values, seen
+    still = torch.zeros((), device=device).expand(1, 3, *onto.shape)
+    values, inside, seen = _moving(prepared, affine, onto, device).through(still)
+    return values, inside if seen is None else inside.mul_(seen)
 
 
 def _clear(mask: Tensor) -> Tensor:
@@ -165,5 +185,5 @@ def coarse_grid(prepared: Prepared, settings: Refine) -> Grid:
 
 def _body(prepared: Prepared, grid: Grid) -> Tensor:
     """(1, 1, D, H, W): 1 in the body and the mask."""
-    body = torch.from_numpy(foreground(spatial.resize(prepared.fixed, grid.shape)))[None, None].float()
+    body = torch.from_numpy(foreground(spatial.onto(prepared.fixed, grid.shape)))[None, None].float()
     return body if prepared.fixed_mask is None else body * counted(prepared.fixed_mask, grid.shape)

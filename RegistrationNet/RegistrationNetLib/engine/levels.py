@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from RegistrationNetLib.core import spatial
@@ -53,7 +54,7 @@ def like(level: Grid, grid: Grid) -> Grid:
 
 def counted(mask: Tensor, shape: Sequence[int]) -> Tensor:
     """A mask on coarser voxels, 1 or 0: those that average nothing hidden, or too few such being left, half of it."""
-    share = spatial.resize(mask, shape)
+    share = spatial.onto(mask, shape)
     strict = whole(share)
     return strict if float(strict.sum()) >= _ENOUGH * float(share.sum()) else (share >= 0.5).to(mask.dtype)
 
@@ -63,15 +64,30 @@ def whole(share: Tensor) -> Tensor:
     return (share > _WHOLE).to(share.dtype)
 
 
-def positions(grid: Grid, affine: Affine, moving: Grid, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Sampling positions in grid_sample's own units and order: base (N, 3) + displacement (N, 3) @ turn (3, 3)."""
-    matrix = moving.world_to_voxel @ affine.matrix @ grid.voxel_to_world
-    unit = 2 / np.maximum(np.array(moving.shape) - 1, 1)
-    linear = (unit[:, None] * matrix[:3, :3])[::-1].T
-    offset = (unit * matrix[:3, 3] - 1)[::-1]
-    tensor = lambda values: torch.tensor(np.ascontiguousarray(values), dtype=torch.float32, device=device)  # noqa: E731
-    lattice = spatial.lattice(grid.shape, torch.empty(0, device=device))
-    return torch.addmm(tensor(offset), lattice.view(3, -1).T, tensor(linear)), tensor(linear)
+@dataclass(frozen=True, eq=False)
+class Positions:
+    """Where displaced voxels of a fixed grid lie in the moving image, in its voxels."""
+
+    matrix: NDArray[np.float64]  # (4, 4): fixed voxel -> moving voxel
+
+    @classmethod
+    def of(cls, fixed: Grid, affine: Affine, moving: Grid) -> Positions:
+        return cls(moving.world_to_voxel @ affine.matrix @ fixed.voxel_to_world)
+
+    def __call__(self, field: Tensor, rows: slice) -> Tensor:
+        """(3, d, H, W) for the slices `rows` of a field (1, 3, D, H, W) in fixed voxels."""
+        out = torch.empty_like(field[0, :, rows])
+        first = np.array((rows.start, 0, 0, 1))
+        for at, row in zip(out, self.matrix, strict=False):
+            # A matrix times a lattice is the sum of one short vector along each axis.
+            d, h, w = (
+                torch.tensor(factor * np.arange(n), dtype=field.dtype, device=field.device)
+                for factor, n in zip(row, at.shape, strict=False)
+            )
+            torch.add((d[:, None] + h + float(row @ first))[:, :, None], w, out=at)
+            for component, factor in zip(field[0, :, rows], row, strict=False):
+                at.add_(component, alpha=float(factor))
+        return out
 
 
 def _halved(grid: Grid) -> Grid:

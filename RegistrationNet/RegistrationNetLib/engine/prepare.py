@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from RegistrationNetLib.core import filters
+from RegistrationNetLib.core import filters, spatial
 from RegistrationNetLib.core.errors import InputError
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
@@ -136,8 +135,8 @@ class _Normalised:
     notes: list[str]
 
     def onto(self, shape: Sequence[int]) -> _Normalised:
-        mask = None if self.mask is None else _onto(self.mask, shape)
-        return replace(self, values=_onto(self.values, shape), mask=mask)
+        mask = None if self.mask is None else spatial.onto(self.mask, shape)
+        return replace(self, values=spatial.onto(self.values, shape), mask=mask)
 
 
 def _normalised(image: Image, mask: Image | None, settings: Prepare) -> _Normalised:
@@ -235,16 +234,6 @@ def _user_mask(mask: Image | None, image: Image) -> Tensor | None:
     mask.scalar  # noqa: B018  (raises for several channels)
     on_image = mask if mask.grid.isclose(image.grid) else warp(mask, Mapping(), image.grid, "nearest")
     return torch.from_numpy(on_image.scalar > 0)
-
-
-def _onto(volume: Tensor, shape: Sequence[int]) -> Tensor:
-    """The same field of view on other voxels: averaged where they are coarser, interpolated where finer."""
-    fewer = [min(new, old) for new, old in zip(shape, volume.shape[2:], strict=True)]
-    if fewer != list(volume.shape[2:]):
-        volume = F.interpolate(volume, size=fewer, mode="area")
-    if fewer != list(shape):
-        volume = F.interpolate(volume, size=list(shape), mode="trilinear")
-    return volume
 
 
 def _sizes(values: Sequence[float] | NDArray[np.float64]) -> str:

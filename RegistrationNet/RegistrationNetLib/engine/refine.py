@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from RegistrationNetLib.core import spatial
@@ -20,16 +19,18 @@ from RegistrationNetLib.core.mapping import Affine
 from RegistrationNetLib.core.mind import Likeness
 from RegistrationNetLib.core.similarity import LocalCorrelation
 from RegistrationNetLib.engine.align import Progress
-from RegistrationNetLib.engine.features import compared, decided
+from RegistrationNetLib.engine.features import Moving, compared, decided
 from RegistrationNetLib.engine.hold import Hold, Restraint
-from RegistrationNetLib.engine.levels import Plan, levels, whole
+from RegistrationNetLib.engine.levels import Plan, levels
 from RegistrationNetLib.engine.mend import as_it_is, fit_to_store, unfold
 from RegistrationNetLib.engine.prepare import Prepared
 from RegistrationNetLib.engine.settings import Refine
 
 _PERCENTILE = 0.999  # of the force that moves by a whole step: the maximum would let one bad voxel rule
+_EVENNESS = 0.7  # 0 leaves the force as it is, 1 makes it as strong everywhere
+_SURROUNDINGS = 1.5  # times the smoothing of each movement
+_STRONG, _WEAKEST = 0.95, 0.02  # forces weaker than this part of the strong ones are noise and stay weak
 _TINY = 1e-12
-_INSIDE = 1.001  # normalised half width of the moving image, rounding forgiven
 _STIFF_CT = 1.5, 2.0  # times the smoothing of each step and of the field
 _STIFF_MIND = 2.5, 2.5  # structure is noisier than correlation in a window
 
@@ -82,10 +83,7 @@ class _Level:
     """What stays the same through the iterations of a level."""
 
     similarity: LocalCorrelation | Likeness
-    moving: Tensor
-    moving_mask: Tensor | None
-    base: Tensor  # (N, 3) normalised moving positions (w, h, d) of the fixed voxels
-    turn: Tensor  # (3, 3): normalised moving position by fixed displacement
+    moving: Moving
     metric: Tensor  # (1, 3, 1, 1, 1): steps equally long in mm on voxels that are not cubes
     lengths: Tensor  # (1, 3, 1, 1, 1): of the axes, in finest field voxels
     force_sigma: list[float]
@@ -111,9 +109,6 @@ class _Level:
         return cls(
             similarity=sides.similarity,
             moving=sides.moving,
-            moving_mask=sides.moving_mask,
-            base=sides.base,
-            turn=sides.turn,
             metric=vector((level.grid.spacing.min() / level.grid.spacing) / relative),
             lengths=vector(relative),
             force_sigma=[force_sigma / r for r in relative],
@@ -133,40 +128,42 @@ class _Level:
         for index in range(steps):
             progress(index / steps)
             step = self.hold.limit(self.step_along(force, size))
-            field = self.hold.keep(smooth(spatial.compose(step, field), self.field_sigma))
+            field = self.hold.keep(smooth(spatial.advance(field, step), self.field_sigma))
             value, force = self.value_and_force(field)
             if value <= start_value:
                 field, force, size = start, start_force, size / 2
         return field
 
     def step_along(self, force: Tensor, size: float) -> Tensor:
-        """The force smoothed, and scaled so that all but the strongest thousandth move by less than `size` voxels."""
-        step = smooth(force, self.force_sigma)
+        """The force evened out, smoothed, and scaled so that all but the strongest thousandth move by less than `size`
+        voxels.
+        """
+        step = smooth(evened(force, self.force_sigma), self.force_sigma)
         length = (step * self.lengths).square_().sum(1, keepdim=True).sqrt_()
-        sample = length.flatten()[:: max(1, length.numel() // 100_000)]
-        typical = sample.kthvalue(max(1, round(_PERCENTILE * sample.numel()))).values.clamp(min=_TINY)
-        return step.mul_(size / torch.maximum(length, typical))
+        return step.mul_(size / torch.maximum(length, quantile(length, _PERCENTILE).clamp(min=_TINY)))
 
     def value_and_force(self, field: Tensor) -> tuple[float, Tensor]:
         """The similarity, and its derivative by the displacement on the field's grid, (1, 3, d, h, w)."""
-        warped, inside, seen = self.warped(spatial.resize_field(field, self.similarity.fixed.shape[2:]))
+        warped, inside, seen = self.moving.through(spatial.resize_field(field, self.similarity.fixed.shape[2:]))
+        if seen is not None and self.similarity.mask is not None:
+            seen *= self.similarity.mask
         similarity = self.similarity if seen is None else self.similarity.within(seen)
         value, gradient = similarity(warped, inside)
-        force = torch.zeros((), device=warped.device)
-        for channel, pull in zip(warped.split(1, 1), gradient.split(1, 1), strict=True):  # all at once need memory
-            force = spatial.gradient(channel)[:, 0].mul_(pull).add_(force)
+        force = spatial.pull(warped, gradient)
         return float(value), spatial.resize(force, field.shape[2:]).mul_(self.metric)
 
-    def warped(self, field: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The moving image through the displacement and the affine, where that lies inside it, and which voxels count
-        (all, if None), 1 or 0; beyond the image its edge goes on, so that no window sees one there.
-        """
-        at = torch.addmm(self.base, field.view(3, -1).T, self.turn)
-        grid = at.view(1, *field.shape[2:], 3)
-        values = F.grid_sample(self.moving, grid, padding_mode="border", align_corners=True)
-        seen = None
-        if self.moving_mask is not None:
-            seen = whole(F.grid_sample(self.moving_mask, grid, padding_mode="border", align_corners=True))
-            seen = seen if self.similarity.mask is None else seen.mul_(self.similarity.mask)
-        inside = (at.abs_().amax(1) <= _INSIDE).to(values.dtype).view(1, 1, *field.shape[2:])
-        return values, inside, seen
+
+def evened(force: Tensor, sigma: list[float]) -> Tensor:
+    """(1, 3, D, H, W), with weak forces raised: each divided by a power of what they come to in its surroundings.
+
+    Strong edges would else use up every step, and faint ones hardly move in so few iterations.
+    """
+    around = smooth(force.square().sum(1, keepdim=True), [_SURROUNDINGS * width for width in sigma]).sqrt_()
+    around.div_(quantile(around, _STRONG).clamp(min=_TINY)).clamp_(min=_WEAKEST)
+    return force * around.pow_(-_EVENNESS)
+
+
+def quantile(values: Tensor, share: float) -> Tensor:
+    """Below which this share of the values lies, on a sample of them."""
+    sample = values.flatten()[:: max(1, values.numel() // 100_000)]
+    return sample.kthvalue(max(1, round(share * sample.numel()))).values

@@ -155,3 +155,32 @@ def test_the_lattice_follows_the_type_it_is_given(dtype: torch.dtype) -> None:
     lattice = spatial.lattice((2, 3, 4), torch.empty(0, dtype=dtype))
     assert lattice.dtype == dtype
     assert lattice[0, :, 1, 2, 3].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("step", [(0.4, 0.0, 0.0), (0.0, -0.7, 0.0), (0.3, -0.2, 0.9)])
+def test_advancing_by_the_same_step_everywhere_is_composing_with_it(step: tuple[float, float, float]) -> None:
+    field = linear(np.array([[0.1, 0.2, -0.1], [0.0, -0.3, 0.2], [0.3, 0.1, 0.05]]), (1.0, -2.0, 0.5))
+    everywhere = linear(np.zeros((3, 3)), step)
+    torch.testing.assert_close(inner(spatial.advance(field, everywhere)), inner(spatial.compose(everywhere, field)))
+
+
+def test_advancing_differs_from_composing_by_the_square_of_the_step() -> None:
+    lattice = spatial.lattice((15, 14, 16), torch.empty(0, dtype=torch.float64))
+    field = torch.cos(lattice.sum(1, keepdim=True) / 6 + lattice / 9)
+    wave = 0.8 * torch.sin(lattice.sum(1, keepdim=True) / 5 - lattice / 7)
+
+    def apart(size: float) -> float:
+        difference = spatial.advance(field, size * wave) - spatial.compose(size * wave, field)
+        return float(inner(difference).abs().max())
+
+    assert 0 < apart(0.25) < apart(1.0) / 8
+
+
+def test_a_pull_is_the_derivative_by_the_displacement() -> None:
+    """Of a sum over a warped ramp, whose gradient is the same everywhere."""
+    ramp = linear(np.array([[0.5, -1.0, 2.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]))[:, :2]
+    by_value = torch.rand((1, 2, *SHAPE), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    still = torch.zeros((1, 3, *SHAPE), dtype=torch.float64, requires_grad=True)
+    (spatial.warp(ramp, still) * by_value).sum().backward()
+    assert still.grad is not None
+    torch.testing.assert_close(inner(spatial.pull(ramp, by_value), 1), inner(still.grad, 1))
