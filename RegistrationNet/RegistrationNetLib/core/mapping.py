@@ -14,6 +14,8 @@ from scipy.ndimage import map_coordinates
 from RegistrationNetLib.core.errors import GeometryError
 from RegistrationNetLib.core.grid import Grid, Points, transform_points
 
+_FIXED_POINT, _NEWTON = 100, 100  # iterations of either way to invert a displacement
+
 INVERSE_TOLERANCE_MM = 1e-3
 """How far a point may lie from where it came from after there and back through a displacement's inverse."""
 
@@ -69,14 +71,27 @@ class Displacement:
 
     def at(self, world: Points) -> Points:
         """u at world points, (..., 3) -> (..., 3) mm."""
-        voxel = self.grid.to_voxel(world)
-        inside = self.grid.contains(world)
+        return self._sampled(self.grid.to_voxel(world)) * self.grid.contains(world)[..., None]
+
+    def _sampled(self, voxel: NDArray[np.float64]) -> Points:
+        """u at voxel positions, (..., 3) -> (..., 3) mm; beyond the border the edge's."""
         coordinates = np.moveaxis(voxel, -1, 0).reshape(3, -1)
         values = [
             map_coordinates(component, coordinates, order=1, mode="nearest", output=np.float64)
             for component in self.field
         ]
-        return np.stack(values, axis=-1).reshape(world.shape) * inside[..., None]
+        return np.stack(values, axis=-1).reshape(voxel.shape)
+
+    def _slope(self, world: Points) -> NDArray[np.float64]:
+        """du/dx at world points, (N, 3) -> (N, 3, 3), of the trilinear interpolation in the voxel cell they lie in."""
+        voxel = self.grid.to_voxel(world)
+        columns = []
+        for axis in range(3):
+            before, after = voxel.copy(), voxel.copy()
+            before[:, axis] = np.floor(voxel[:, axis])
+            after[:, axis] = before[:, axis] + 1
+            columns.append(self._sampled(after) - self._sampled(before))
+        return np.asarray(np.stack(columns, axis=-1) @ self.grid.world_to_voxel[:3, :3])
 
     def _solve(self, target: Points) -> Points:
         flat = target.reshape(-1, 3)
@@ -93,23 +108,28 @@ class Displacement:
     def solve(self, target: Points, start: Points, tolerance_mm: float) -> tuple[Points, NDArray[np.float64]]:
         """y with y + u(y) = target, from a first guess, and what is missing: (N, 3), (N, 3) -> (N, 3), (N,) mm.
 
-        Damped fixed-point iteration on the points that are not there yet; where u folds it stays above the tolerance.
+        Damped fixed-point iteration on the points that are not there yet, then Newton's method on the few in strong
+        compression or shear, where it stalls; where u folds what is missing stays above the tolerance.
         """
         source = start.copy()
         error = source + self.at(source) - target
         size = np.linalg.norm(error, axis=1)
-        damping = np.ones(len(target))
-        for _ in range(200):
-            todo = np.flatnonzero(size > tolerance_mm)
-            if not len(todo):
-                break
-            trial = source[todo] - damping[todo, None] * error[todo]
-            trial_error = trial + self.at(trial) - target[todo]
-            trial_size = np.linalg.norm(trial_error, axis=1)
-            better = trial_size < size[todo]
-            gained = todo[better]
-            source[gained], error[gained], size[gained] = trial[better], trial_error[better], trial_size[better]
-            damping[todo] = np.where(better, np.minimum(1, damping[todo] * 1.5), damping[todo] / 2)
+        for slopes, iterations in ((False, _FIXED_POINT), (True, _NEWTON)):
+            damping = np.ones(len(target))
+            for _ in range(iterations):
+                todo = np.flatnonzero(size > tolerance_mm)
+                if not len(todo):
+                    break
+                step = error[todo]
+                if slopes:
+                    step = (np.linalg.pinv(np.eye(3) + self._slope(source[todo])) @ step[..., None])[..., 0]
+                trial = source[todo] - damping[todo, None] * step
+                trial_error = trial + self.at(trial) - target[todo]
+                trial_size = np.linalg.norm(trial_error, axis=1)
+                better = trial_size < size[todo]
+                gained = todo[better]
+                source[gained], error[gained], size[gained] = trial[better], trial_error[better], trial_size[better]
+                damping[todo] = np.where(better, np.minimum(1, damping[todo] * 1.5), damping[todo] / 2)
         return source, size
 
 

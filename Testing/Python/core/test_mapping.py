@@ -82,6 +82,16 @@ def test_strong_compression_next_to_strong_expansion_is_still_inverted() -> None
     assert np.abs(step(step.inverse()(world)) - world).max() <= INVERSE_TOLERANCE_MM
 
 
+def test_a_swirl_of_more_than_a_quarter_turn_is_inverted_although_steps_towards_the_target_lead_away() -> None:
+    grid = Grid.of((3, 61, 61), (1, 1, 1), np.eye(3)[:, ::-1], (0, 0, 0))
+    x, y, _ = np.moveaxis(grid.points() - grid.center, -1, 0)
+    turn = 2.2 * np.exp(-((x**2 + y**2) / 12**2))
+    field = np.stack([np.cos(turn) * x - np.sin(turn) * y - x, np.sin(turn) * x + np.cos(turn) * y - y, 0 * x])
+    swirl = Displacement(field.astype(np.float32), grid)
+    world = grid.to_world(np.random.default_rng(2).uniform((0, 5, 5), (2, 55, 55), (300, 3)))
+    assert np.abs(swirl(swirl.inverse()(world)) - world).max() <= INVERSE_TOLERANCE_MM
+
+
 @given(affines(), affines(), displacements())
 def test_steps_act_in_order_and_chains_join(first: Affine, last: Affine, step: Displacement) -> None:
     world = probes(step.grid)
