@@ -96,12 +96,3 @@ class LocalCorrelation:
             part.addcmul_(box_sum(q, self.radius, rows), moving[:, :, rows], value=-1)
             torch.sub(part, box_sum(rest, self.radius, rows), out=out[:, :, rows])
         return out if self.mask is None else out.mul_(self.mask)
-
-
-def correlation(fixed: Tensor, moving: Tensor, weight: Tensor) -> Tensor:
-    """Global normalised cross-correlation in [-1, 1] over voxels weighted by `weight`; differentiable, a scalar."""
-    total = weight.sum().clamp(min=1e-6)
-    f = fixed - (weight * fixed).sum() / total
-    m = moving - (weight * moving).sum() / total
-    covariance = (weight * f * m).sum()
-    return covariance / ((weight * f * f).sum() * (weight * m * m).sum() + 1e-12).sqrt()

@@ -51,7 +51,14 @@ class Align(Checked):
 
     coarse_mm: Annotated[float, Knob("Voxel size at which starting positions are compared", 2, 30, "mm")] = 9.0
     fine_mm: Annotated[float, Knob("Voxel size of the last adjustment", 0.5, 15, "mm")] = 3.0
-    starts: Annotated[int, Knob("Best starting positions that are followed up", 1, 20)] = 4
+    starts: Annotated[int, Knob("Best starting positions that are followed up", 1, 20)] = 5
+    orientations: Annotated[
+        Literal["headers", "any"],
+        Knob(
+            "How the moving image may lie: headers is about as its header says, unless that evidently does not fit; "
+            "any tries every way to turn it, for headers that may be wrong"
+        ),
+    ] = "headers"
     max_apart_mm: Annotated[
         float, Knob("Images whose fields of view lie farther apart than this are refused", 0, 10_000, "mm")
     ] = 500.0

@@ -1,0 +1,39 @@
+"""How far a found alignment is to be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+_ALIKE = 0.4
+_AGREEMENT, _MARGIN = 0.5, 0.3
+_STRETCH = 1.5
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What speaks for an alignment.
+
+    similarity: squared local correlation inside the fixed image's body, 0 to 1.
+    agreement: share of the starts that led to it.
+    margin: by what share its loss is below that of the next best place; 1 where there is none.
+    overlap: how much of what the smaller field of view could share is shared.
+    stretch: the largest factor by which a direction grows or shrinks.
+    """
+
+    similarity: float
+    agreement: float
+    margin: float
+    overlap: float
+    stretch: float
+
+    @property
+    def high(self) -> bool:
+        """Alike, found from many starts or far better than elsewhere, and of a size that bodies have."""
+        found = self.agreement >= _AGREEMENT or self.margin >= _MARGIN
+        return found and self.similarity >= _ALIKE and self.stretch <= _STRETCH
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for reports."""
+        rounded = {name: round(value, 4) for name, value in asdict(self).items()}
+        return {"confidence": "high" if self.high else "low", **rounded}
