@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 _SLAB_VALUES = 250_000  # 1 MB of float32: a few such temporaries fit a processor's second-level cache or just beyond
-_NEGLIGIBLE = 1e-3  # of the middle; a Gaussian's taps below it cost time and move nothing
+_NEGLIGIBLE = 1e-2  # of the middle; a Gaussian's taps below it cost time and change nothing
 
 
 def slabs(volume: Tensor) -> list[slice]:
@@ -41,7 +42,7 @@ def box_sum(volume: Tensor, radius: int, rows: slice | None = None) -> Tensor:
 
 
 def smooth(volume: Tensor, sigma: float | Sequence[float]) -> Tensor:
-    """Gaussian of `sigma` voxels (one, or one per axis; 0 for none), cut at 3 sigma, renormalised at the border."""
+    """Gaussian of `sigma` voxels (one, or one per axis; 0 for none), cut at 3 sigma at most, renormalised at the border."""
     sigmas = [sigma] * 3 if isinstance(sigma, int | float) else list(sigma)
     taps = [_gaussian(width, size) for width, size in zip(sigmas, volume.shape[2:], strict=True)]
     if all(len(axis) == 1 for axis in taps):
@@ -104,7 +105,14 @@ def _correlate(volume: Tensor, dim: int, taps: Sequence[float], keep: slice | No
 
 def _renormalise(volume: Tensor, dim: int, taps: Sequence[float]) -> None:
     """Divide by the share of the kernel that lay inside, in place; only the border slices change."""
-    size, radius = volume.shape[dim], len(taps) - 1
-    for position in {*range(min(radius, size)), *range(max(size - radius, 0), size)}:
-        inside = sum(taps[abs(k)] for k in range(-radius, radius + 1) if 0 <= position + k < size)
-        volume.select(dim, position).mul_(1 / inside)
+    for position, factor in _border(volume.shape[dim], tuple(taps)):
+        volume.select(dim, position).mul_(factor)
+
+
+@cache
+def _border(size: int, taps: tuple[float, ...]) -> list[tuple[int, float]]:
+    """Positions along an axis whose kernel reaches beyond it, and one over the share that lies inside."""
+    radius = len(taps) - 1
+    near = {*range(min(radius, size)), *range(max(size - radius, 0), size)}
+    reaches = range(-radius, radius + 1)
+    return [(at, 1 / sum(taps[abs(k)] for k in reaches if 0 <= at + k < size)) for at in sorted(near)]
