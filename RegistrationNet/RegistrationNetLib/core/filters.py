@@ -42,7 +42,7 @@ def box_sum(volume: Tensor, radius: int, rows: slice | None = None) -> Tensor:
 
 
 def smooth(volume: Tensor, sigma: float | Sequence[float]) -> Tensor:
-    """Gaussian of `sigma` voxels (one, or one per axis; 0 for none), cut at 3 sigma at most, renormalised at the border."""
+    """Gaussian of `sigma` voxels (one, or one per axis; 0 for none), cut at 3 sigma, renormalised at the border."""
     sigmas = [sigma] * 3 if isinstance(sigma, int | float) else list(sigma)
     taps = [_gaussian(width, size) for width, size in zip(sigmas, volume.shape[2:], strict=True)]
     if all(len(axis) == 1 for axis in taps):
