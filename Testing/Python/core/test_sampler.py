@@ -23,7 +23,9 @@ def test_values_are_those_of_trilinear_sampling_inside_and_beyond(
     extent = torch.tensor(size).view(3, 1, 1, 1)
     positions = random(3, 4, 5, 6, seed=seed + 1) * (extent + 4) - 2
     expected = spatial.sample(volume, positions[None])
-    torch.testing.assert_close(Sampler.of(volume)(positions), expected, atol=2e-5, rtol=0)
+    as_on_a_gpu = Sampler(volume, None, 0)
+    for sampler in (Sampler.of(volume), as_on_a_gpu):
+        torch.testing.assert_close(sampler(positions.clone()), expected, atol=2e-5, rtol=0)
 
 
 def test_a_large_volume_is_sampled_to_a_thousandth_of_a_voxel() -> None:
