@@ -85,9 +85,9 @@ class Refine(Checked):
             "kinds such as T1 and FLAIR or CT and MR; auto chooses between them"
         ),
     ] = "auto"
-    steps_coarse: Annotated[int, Knob("Iterations at each resolution coarser than half", 0, 1000)] = 40
-    steps_half: Annotated[int, Knob("Iterations at half the resolution", 0, 1000)] = 60
-    steps_full: Annotated[int, Knob("Iterations at full resolution", 0, 1000)] = 6
+    steps_coarse: Annotated[int, Knob("Iterations at each resolution coarser than half", 0, 1000)] = 25
+    steps_half: Annotated[int, Knob("Iterations at half the resolution", 0, 1000)] = 40
+    steps_full: Annotated[int, Knob("Iterations at full resolution", 0, 1000)] = 8
     window: Annotated[int, Knob("Half width of the window in which intensities are compared", 1, 8, "voxel")] = 2
     step: Annotated[float, Knob("Largest movement in one iteration", 0.05, 0.6, "voxel")] = 0.6
     force_sigma: Annotated[float, Knob("Smoothing of each movement: larger is smoother", 0.5, 6, "voxel")] = 1.3
@@ -190,7 +190,7 @@ STAGES = {"prepare": Prepare, "align": Align, "predict": Predict, "refine": Refi
 """The stages that have settings, in the order in which they run."""
 
 PRESETS = {
-    "fast": Refine(steps_coarse=30, steps_half=20, steps_full=0),
+    "fast": Refine(steps_coarse=20, steps_half=20, steps_full=2),
     "balanced": Refine(),
-    "accurate": Refine(steps_coarse=60, steps_half=50, steps_full=20, field_sigma=0.45),
+    "accurate": Refine(steps_coarse=40, steps_half=60, steps_full=30),
 }
