@@ -25,6 +25,7 @@ import SimpleITK as sitk
 
 from RegistrationNetLib.core import version as own_version
 from RegistrationNetLib.engine.memory import peak_memory_mib
+from RegistrationNetLib.engine.settings import PRESETS, Prepare, Refine
 
 _LIBRARY = Path(own_version.__file__).parents[1]
 
@@ -58,7 +59,7 @@ def nothing(fixed: sitk.Image, moving: sitk.Image, threads: int) -> Job:
     return Job(lambda: np.zeros((*fixed.GetSize()[::-1], 3)), lambda zeros: _vectors(zeros, fixed))
 
 
-def ours(preset: str, fixed: sitk.Image, moving: sitk.Image, threads: int) -> Job:
+def ours(refinement: Refine, fixed: sitk.Image, moving: sitk.Image, threads: int) -> Job:
     """Preparation and refinement as a registration does them, from an alignment that is already there."""
     import torch
 
@@ -67,17 +68,15 @@ def ours(preset: str, fixed: sitk.Image, moving: sitk.Image, threads: int) -> Jo
     from RegistrationNetLib.engine.mend import extend
     from RegistrationNetLib.engine.prepare import prepare
     from RegistrationNetLib.engine.refine import refine
-    from RegistrationNetLib.engine.settings import Settings
     from RegistrationNetLib.files.geometry import grid_of, image_from_sitk
 
     torch.set_num_threads(threads)
-    settings = Settings.preset(preset)
     images = image_from_sitk(fixed, "fixed"), image_from_sitk(moving, "moving")
 
     def run() -> Any:
         with flushed_denormals():
-            prepared = prepare(*images, settings.prepare)
-            return refine(prepared, Affine(np.eye(4)), None, settings.refine, torch.device("cpu"))
+            prepared = prepare(*images, Prepare())
+            return refine(prepared, Affine(np.eye(4)), None, refinement, torch.device("cpu"))
 
     def field(found: Any) -> sitk.Image:
         displacement = Mapping((extend(*found),)).on(grid_of(fixed))
@@ -186,9 +185,9 @@ _OWN, _GREEDY = ("registrationnet", "RegistrationNetLib"), ("picsl-greedy", "pic
 
 TOOLS = {
     "affine": Tool("affine alone", *_OWN, nothing),
-    "fast": Tool("RegistrationNet fast", *_OWN, partial(ours, "fast")),
-    "balanced": Tool("RegistrationNet balanced", *_OWN, partial(ours, "balanced")),
-    "accurate": Tool("RegistrationNet accurate", *_OWN, partial(ours, "accurate")),
+    "fast": Tool("RegistrationNet fast", *_OWN, partial(ours, PRESETS["fast"])),
+    "balanced": Tool("RegistrationNet balanced", *_OWN, partial(ours, PRESETS["balanced"])),
+    "accurate": Tool("RegistrationNet accurate", *_OWN, partial(ours, PRESETS["accurate"])),
     "greedy": Tool("greedy NCC 2x2x2, 100x50x10", *_GREEDY, partial(greedy, 2, "100x50x10")),
     "greedy-long": Tool("greedy NCC 2x2x2, 100x100x50", *_GREEDY, partial(greedy, 2, "100x100x50")),
     "greedy-wide": Tool("greedy NCC 4x4x4, 100x100x50x10", *_GREEDY, partial(greedy, 4, "100x100x50x10")),
