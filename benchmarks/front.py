@@ -1,0 +1,87 @@
+"""Time against accuracy: `python -m benchmarks.front` refines the same pairs with more and more iterations, the presets
+among them, and prints the curve; `--write` puts it into docs/benchmarks.md. A preset that does not lie on it has no
+reason to be.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+
+import SimpleITK as sitk
+
+from benchmarks import cases, tools
+from benchmarks.data import data_folder, sets
+from benchmarks.judgement import judged
+from benchmarks.page import machine, write_table
+from benchmarks.peers import FOLDER, Bench
+from RegistrationNetLib.engine.settings import PRESETS, Refine
+from RegistrationNetLib.files.transforms import read_transform
+
+PAIRS = {"brain_oasis": 2, "brain_ixi": 4, "hippocampus": 8}
+"""How many of each data set; every one is registered once per schedule."""
+STEPS = ((20, 20, 0), (20, 20, 1), (25, 40, 4), (25, 40, 16), (40, 60, 60))
+INTRODUCTION = """More iterations (at the coarse levels, at half and at full resolution) from the same affine: mean
+Dice, standard deviation of the log Jacobian determinant, processor seconds of the refinement. The presets are points of
+this curve."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A schedule's means over one data set."""
+
+    dice: float
+    sd_log_jacobian: float
+    cpu_seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.dice:.4f}; {self.sd_log_jacobian:.3f}; {self.cpu_seconds:.2f} s"
+
+
+def schedules() -> dict[str, Refine]:
+    """By name, from little work to much."""
+    plain = [replace(Refine(), steps_coarse=c, steps_half=h, steps_full=f) for c, h, f in STEPS]
+    named = {_name(refine): refine for refine in plain} | {
+        f"{_name(refine)} **{preset}**": refine for preset, refine in PRESETS.items()
+    }
+    return dict(sorted(named.items(), key=lambda item: (item[1].steps_full, item[1].steps_half)))
+
+
+def _name(refine: Refine) -> str:
+    return f"{refine.steps_coarse}, {refine.steps_half}, {refine.steps_full}"
+
+
+def point(bench: Bench, name: str, refine: Refine) -> Point:
+    figures = []
+    for pair in sets(bench.data)[name][: PAIRS[name]]:
+        folder = bench.start(pair)
+        images = (sitk.ReadImage(str(folder / f"{side}.mha")) for side in ("fixed", "moving"))
+        field, took = tools.measured(tools.ours(refine, *images, bench.threads))
+        with TemporaryDirectory() as kept:
+            sitk.WriteImage(field, str(Path(kept) / "field.mha"))
+            whole = read_transform(Path(kept) / "field.mha").then(read_transform(folder / "affine.tfm"))
+        figures.append(judged(cases.load(pair, bench.data), whole) | took)
+    return Point(*(fmean(f[what] for f in figures) for what in ("dice", "sd_log_jacobian", "cpu_seconds")))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    asked = parser.parse_args()
+    bench = Bench(data_folder(), FOLDER, asked.threads)
+    rows = [f"| iterations | {' | '.join(PAIRS)} |", f"|---|{'---|' * len(PAIRS)}"]
+    print(*rows, sep="\n", flush=True)
+    for name, refine in schedules().items():
+        rows.append(f"| {name} | {' | '.join(str(point(bench, data, refine)) for data in PAIRS)} |")
+        print(rows[-1], flush=True)
+    if asked.write:
+        command = f"`python -m benchmarks.front --threads {asked.threads} --write` on {machine()}"
+        write_table("front", "\n".join([INTRODUCTION, "", f"{command}:", "", *rows]))
+
+
+if __name__ == "__main__":
+    main()
