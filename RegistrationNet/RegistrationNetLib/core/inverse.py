@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from RegistrationNetLib.core.grid import Grid, Points
+from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.mapping import Displacement, Mapping, Step
+from RegistrationNetLib.core.resample import field_in, field_on, places, slabs, to_displacement, within
+from RegistrationNetLib.core.sampler import Sampler
 
 INVERSE_FILE_TOLERANCE_MM = 0.05
 """How far any voxel of the fixed image may lie from where it came from after there and back."""
@@ -17,7 +20,8 @@ _SOLVED_WITHIN = 0.1  # of the tolerance, at the nodes; the rest is left for int
 _WORTH_CORRECTING = 0.2  # of the tolerance; what is less becomes zero, which files store in no space
 _CORRECTIONS = 6
 _MOST_VOXELS = 20_000_000
-_SLAB_VOXELS = 500_000
+_ITERATIONS = 25  # in float32; the few points that are not there then are solved in float64
+_STRICTER = 0.5  # times the tolerance in float32, which rounds
 
 
 @dataclass(frozen=True)
@@ -57,25 +61,80 @@ def inverse_on(
 
     start: an inverse on another grid to begin with; -u otherwise.
     """
+    there, begin = _Sampled.of(displacement), None if start is None else _Sampled.of(start)
     field = np.empty((3, *grid.shape), np.float32)
-    for slab, points in _slabs(grid):
-        flat = points.reshape(-1, 3)
-        guess = flat - displacement.at(flat) if start is None else start(flat)
-        source, _ = displacement.solve(flat, guess, tolerance_mm)
-        field[:, slab] = np.moveaxis((source - flat).reshape(points.shape), -1, 0)
+    for slab in slabs(grid):
+        nodes = places(Mapping(), grid, slab, displacement.grid)[0].float().flatten(1)
+        if start is None or begin is None:
+            guess = -there(nodes)
+        else:
+            guess = begin(places(Mapping(), grid, slab, start.grid)[0].float().flatten(1))
+        found, left = there.solved(nodes, guess, _STRICTER * tolerance_mm)
+        field[:, slab] = found.view(field[:, slab].shape)
+        at = np.argwhere(left.view(field[0, slab].shape).numpy()).T + np.array([[slab.start], [0], [0]])
+        target, rough = grid.to_world(at.T), field[:, *at].T
+        field[:, *at] = (displacement.solve(target, target + rough, tolerance_mm)[0] - target).T
     return Displacement(field, grid)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sampled:
+    """A displacement of float32 mm, fast at many places given in voxels of its grid."""
+
+    field: Sampler
+    to_voxels: Tensor  # (3, 3): mm -> voxels
+
+    @classmethod
+    def of(cls, displacement: Displacement) -> _Sampled:
+        matrix = torch.as_tensor(np.array(displacement.grid.world_to_voxel[:3, :3]), dtype=torch.float32)
+        return cls(Sampler.of(torch.from_numpy(displacement.field)[None]), matrix)
+
+    def __call__(self, positions: Tensor) -> Tensor:
+        """(3, N) voxels -> (3, N) mm."""
+        at = positions[:, None, None]
+        inside = within(at[None], self.field.volume.shape[2:])[0, 0, 0]
+        return self.field(at.clone())[0, :, 0, 0].mul_(inside)
+
+    def solved(self, positions: Tensor, start: Tensor, tolerance_mm: float) -> tuple[Tensor, Tensor]:
+        """v with v + u(x + v) = 0, (3, N) mm, and where it is not yet within the tolerance, (N,) bool.
+
+        As `Displacement.solve`: a damped fixed-point iteration on the points that are not there yet.
+        """
+        found = start.clone()
+        which, here, value = torch.arange(positions.shape[1]), positions, start
+        error = value + self(torch.addmm(here, self.to_voxels, value))
+        size, damping = error.norm(dim=0), torch.ones(positions.shape[1])
+        for _ in range(_ITERATIONS):
+            todo = torch.nonzero(size > tolerance_mm)[:, 0]
+            which, here, value, error, size, damping = (
+                each.index_select(-1, todo) for each in (which, here, value, error, size, damping)
+            )
+            if not len(todo):
+                break
+            trial = value - damping * error
+            trial_error = trial + self(torch.addmm(here, self.to_voxels, trial))
+            trial_size = trial_error.norm(dim=0)
+            better = trial_size < size
+            value, error = torch.where(better, trial, value), torch.where(better, trial_error, error)
+            size = torch.minimum(trial_size, size)
+            damping = torch.where(better, (1.5 * damping).clamp(max=1), damping / 2)
+            found[:, which] = value
+        left = torch.zeros(positions.shape[1], dtype=torch.bool)
+        left[which] = size > tolerance_mm
+        return found, left
 
 
 def round_trip(mapping: Mapping, inverse: Mapping, over: Grid, tolerance_mm: float) -> RoundTrip:
     """`mapping`, then `inverse`, for every voxel of a grid."""
     there_and_back = mapping.then(inverse)
-    largest = total = within = 0.0
-    for _, points in _slabs(over):
-        error = np.linalg.norm(there_and_back(points) - points, axis=-1)
+    to_mm = torch.as_tensor(np.array(over.voxel_to_world[:3, :3]))
+    largest = total = inside = 0.0
+    for slab in slabs(over):
+        error = (to_mm @ field_in(slab, there_and_back, over)[0].flatten(1).double()).norm(dim=0)
         largest = max(largest, float(error.max()))
         total += float(error.sum())
-        within += float(np.count_nonzero(error <= tolerance_mm))
-    return RoundTrip(largest, total / over.voxels, within / over.voxels)
+        inside += float(torch.count_nonzero(error <= tolerance_mm))
+    return RoundTrip(largest, total / over.voxels, inside / over.voxels)
 
 
 def _refined(mapping: Mapping, inverse: Mapping, over: Grid, tolerance_mm: float) -> Mapping:
@@ -87,15 +146,12 @@ def _refined(mapping: Mapping, inverse: Mapping, over: Grid, tolerance_mm: float
 def _corrected(mapping: Mapping, inverse: Mapping, over: Grid, tolerance_mm: float) -> Mapping:
     """`inverse` and after it the inverse of id + e, e being what there and back leaves; zero at its border."""
     grid = over.padded((4, 4, 4), (4, 4, 4))
-    error = np.empty((3, *grid.shape), np.float32)
-    there_and_back = mapping.then(inverse)
-    for slab, points in _slabs(grid):
-        error[:, slab] = np.moveaxis(there_and_back(points) - points, -1, 0)
-    inner = np.zeros(grid.shape, bool)
-    inner[2:-2, 2:-2, 2:-2] = True
-    correction = inverse_on(Displacement(error * inner, grid), grid, _SOLVED_WITHIN * tolerance_mm).field
+    inner = torch.zeros(grid.shape)
+    inner[2:-2, 2:-2, 2:-2] = 1
+    error = to_displacement(field_on(mapping.then(inverse), grid).mul_(inner), grid)
+    correction = inverse_on(error, grid, _SOLVED_WITHIN * tolerance_mm).field
     worth = np.linalg.norm(correction, axis=0) > _WORTH_CORRECTING * tolerance_mm
-    return inverse.then(Mapping((Displacement(correction * (worth & inner), grid),)))
+    return inverse.then(Mapping((Displacement(correction * (worth & (inner.numpy() > 0)), grid),)))
 
 
 def _dense(step: Step, tolerance_mm: float) -> Step:
@@ -112,11 +168,3 @@ def _finer(step: Step, dense: Step, over: Grid, tolerance_mm: float) -> Step:
         return dense
     grid = dense.grid.resampled(np.array(dense.grid.shape) * 2)
     return inverse_on(step.inverse(), grid, _SOLVED_WITHIN * tolerance_mm, start=dense)
-
-
-def _slabs(grid: Grid) -> Iterator[tuple[slice, Points]]:
-    """The voxels' world positions, (d, H, W, 3), a few slices of the first axis at a time."""
-    thickness = max(1, _SLAB_VOXELS // (grid.shape[1] * grid.shape[2]))
-    for first in range(0, grid.shape[0], thickness):
-        last = min(first + thickness, grid.shape[0])
-        yield slice(first, last), grid.padded((-first, 0, 0), (last - grid.shape[0], 0, 0)).points()

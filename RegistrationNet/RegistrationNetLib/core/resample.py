@@ -52,16 +52,16 @@ def _warp_channel(
     out = np.empty(onto.shape, channel.dtype)
     if interpolation == "nearest":
         for slab in slabs(onto):
-            positions = _positions(mapping, onto, slab, image.grid)
+            positions = places(mapping, onto, slab, image.grid)
             out[slab] = _nearest(channel, positions, image.background)
         return out
     # float32 is exact for 16-bit integers; wider values (PET in float64, 32-bit counts) are sampled in float64.
     exact = np.float32 if np.can_cast(channel.dtype, np.float32) else np.float64
     source = torch.as_tensor(np.require(channel, exact, ["C", "W"]))[None, None]
     for slab in slabs(onto):
-        positions = _positions(mapping, onto, slab, image.grid).to(source.dtype)
+        positions = places(mapping, onto, slab, image.grid).to(source.dtype)
         values = spatial.sample(source, positions)[0, 0].numpy()
-        inside = _inside(positions, channel.shape)[0, 0].numpy()
+        inside = within(positions, channel.shape)[0, 0].numpy()
         out[slab] = _cast(np.where(inside, values, image.background), channel.dtype)
     return out
 
@@ -105,7 +105,7 @@ class _Points:
         else:
             positions = self.seen_from(step.grid.world_to_voxel).float()
             values = spatial.sample(torch.as_tensor(step.field)[None], positions)
-            moved = torch.where(_inside(positions, step.grid.shape), values, 0.0)
+            moved = torch.where(within(positions, step.grid.shape), values, 0.0)
         return _Points(self.matrix, self.shape, moved if self.rest is None else self.rest + moved)
 
 
@@ -118,7 +118,7 @@ def _trace(mapping: Mapping, onto: Grid, slab: slice) -> _Points:
     return points
 
 
-def _positions(mapping: Mapping, onto: Grid, slab: slice, source: Grid) -> Tensor:
+def places(mapping: Mapping, onto: Grid, slab: slice, source: Grid) -> Tensor:
     """Voxel positions in `source` of the mapped voxels of a slab of `onto`, (1, 3, d, H, W) float64."""
     return _trace(mapping, onto, slab).seen_from(source.world_to_voxel)
 
@@ -129,7 +129,7 @@ def _turned(matrix: NDArray[np.float64], vectors: Tensor) -> Tensor:
     return (linear @ vectors.reshape(3, -1)).view(vectors.shape)
 
 
-def _inside(positions: Tensor, shape: tuple[int, ...]) -> Tensor:
+def within(positions: Tensor, shape: tuple[int, ...]) -> Tensor:
     """(1, 1, d, h, w) bool: within half a voxel of the voxel centres' box, as ITK has it."""
     last = torch.tensor(shape, dtype=positions.dtype)[:, None, None, None] - 1
     return ((positions >= -BORDER) & (positions <= last + BORDER)).all(dim=1, keepdim=True)
@@ -140,7 +140,7 @@ def _nearest(channel: NDArray[np.generic], positions: Tensor, background: float)
     last = torch.tensor(channel.shape)[:, None, None, None] - 1
     d, h, w = torch.minimum(torch.floor(positions[0] + 0.5).long().clamp(min=0), last).numpy()
     values = channel[d, h, w]
-    values[~_inside(positions, channel.shape)[0, 0].numpy()] = _cast(np.asarray(background, np.float64), channel.dtype)
+    values[~within(positions, channel.shape)[0, 0].numpy()] = _cast(np.asarray(background, np.float64), channel.dtype)
     return values
 
 
