@@ -53,9 +53,9 @@ class Sampler:
         """At voxel positions (3, d, h, w), overwritten -> (1, C, d, h, w)."""
         sizes = self.volume.shape[2:]
         if self.mosaic is None:
-            last = torch.tensor(sizes, device=positions.device, dtype=positions.dtype).sub_(1).clamp_(min=1)
-            unit = positions.mul_((2 / last)[:, None, None, None]).sub_(1).movedim(0, -1).flip(-1)[None]
-            return F.grid_sample(self.volume, unit, padding_mode="border", align_corners=True)
+            halves = [at.mul_(2 / max(size - 1, 1)) for at, size in zip(positions, sizes, strict=True)]
+            unit = torch.stack(halves[::-1], dim=-1)
+            return F.grid_sample(self.volume, unit.sub_(1)[None], padding_mode="border", align_corners=True)
         depth, height, width = (axis.clamp_(0, size - 1) for axis, size in zip(positions, sizes, strict=True))
         slice_ = depth.floor()
         row = slice_.add(_ROUNDING).mul_(1 / self.columns).floor_()

@@ -140,7 +140,9 @@ def onto(volume: Tensor, shape: Sequence[int]) -> Tensor:
 
 def resize_field(displacement: Tensor, shape: Sequence[int]) -> Tensor:
     """`resize` for a field: the vectors are rescaled so that they stay voxels of their own grid."""
-    old = displacement.shape[2:]
-    factors = [new / before for new, before in zip(shape, old, strict=True)]
-    scale = torch.tensor(factors, device=displacement.device, dtype=displacement.dtype)
-    return resize(displacement, shape) * scale[:, None, None, None]
+    if tuple(displacement.shape[2:]) == tuple(shape):
+        return displacement
+    resized = resize(displacement, shape)
+    for axis, (new, old) in enumerate(zip(shape, displacement.shape[2:], strict=True)):
+        resized[:, axis].mul_(new / old)
+    return resized

@@ -147,7 +147,7 @@ def _moving(prepared: Prepared, affine: Affine, grid: Grid, device: torch.device
     there = like(grid, prepared.moving_grid)
     values = Sampler.of(spatial.onto(prepared.moving, there.shape).to(device) - 0.5)
     mask = None if prepared.moving_mask is None else Sampler.of(counted(prepared.moving_mask, there.shape).to(device))
-    return Moving(values, mask, Positions.of(grid, affine, there))
+    return Moving(values, mask, Positions.of(grid, affine, there, device))
 
 
 def _structure(prepared: Prepared, affine: Affine, grid: Grid, device: torch.device) -> Compared:
@@ -160,7 +160,7 @@ def _structure(prepared: Prepared, affine: Affine, grid: Grid, device: torch.dev
     moving = Moving(
         Sampler.of(mind.descriptors(values)),
         Sampler.of(_clear(seen)),
-        Positions.of(grid, Affine(np.eye(4)), around),
+        Positions.of(grid, Affine(np.eye(4)), around, device),
     )
     return Compared(mind.Likeness(mind.descriptors(fixed), fixed_mask), moving)
 

@@ -69,22 +69,21 @@ class Positions:
     """Where displaced voxels of a fixed grid lie in the moving image, in its voxels."""
 
     matrix: NDArray[np.float64]  # (4, 4): fixed voxel -> moving voxel
+    along: list[list[Tensor]]  # for each moving axis, how far each step along each fixed axis leads
 
     @classmethod
-    def of(cls, fixed: Grid, affine: Affine, moving: Grid) -> Positions:
-        return cls(moving.world_to_voxel @ affine.matrix @ fixed.voxel_to_world)
+    def of(cls, fixed: Grid, affine: Affine, moving: Grid, device: torch.device) -> Positions:
+        matrix = moving.world_to_voxel @ affine.matrix @ fixed.voxel_to_world
+        steps = [[factor * np.arange(n) for factor, n in zip(row, fixed.shape, strict=False)] for row in matrix[:3]]
+        return cls(matrix, [[torch.tensor(v, dtype=torch.float32, device=device) for v in row] for row in steps])
 
     def __call__(self, field: Tensor, rows: slice) -> Tensor:
         """(3, d, H, W) for the slices `rows` of a field (1, 3, D, H, W) in fixed voxels."""
         out = torch.empty_like(field[0, :, rows])
         first = np.array((rows.start, 0, 0, 1))
-        for at, row in zip(out, self.matrix, strict=False):
+        for at, row, (d, h, w) in zip(out, self.matrix, self.along, strict=False):
             # A matrix times a lattice is the sum of one short vector along each axis.
-            d, h, w = (
-                torch.tensor(factor * np.arange(n), dtype=field.dtype, device=field.device)
-                for factor, n in zip(row, at.shape, strict=False)
-            )
-            torch.add((d[:, None] + h + float(row @ first))[:, :, None], w, out=at)
+            torch.add((d[: len(at), None] + h + float(row @ first))[:, :, None], w, out=at)
             for component, factor in zip(field[0, :, rows], row, strict=False):
                 at.add_(component, alpha=float(factor))
         return out

@@ -30,7 +30,7 @@ _FEWEST_MASKED = 200  # voxels of a user's mask; fewer than an affine and a few 
 class Prepared:
     """Both images ready to be compared.
 
-    fixed, moving: (1, 1, D, H, W) float32 in [0, 1] on their working grids, on the CPU.
+    fixed, moving: (1, 1, D, H, W) float32 in [0, 1] on their working grids, on the CPU at first.
     fixed_mask, moving_mask: (1, 1, D, H, W) float32, 1 where the similarity may look, or None for everywhere.
     modality: "ct" if both were recognised as CT, "mixed" if one was, else "other".
     names: what messages call the fixed and the moving image.
@@ -46,6 +46,17 @@ class Prepared:
     modality: str
     notes: list[str]
     names: tuple[str, str] = ("the fixed image", "the moving image")
+
+    def to(self, device: torch.device) -> Prepared:
+        """The same with its volumes on a device."""
+        there = lambda mask: None if mask is None else mask.to(device)  # noqa: E731
+        return replace(
+            self,
+            fixed=self.fixed.to(device),
+            moving=self.moving.to(device),
+            fixed_mask=there(self.fixed_mask),
+            moving_mask=there(self.moving_mask),
+        )
 
 
 def prepare(

@@ -51,6 +51,7 @@ def refine(
     Returns (1, 3, d, h, w) float32 on the CPU, without folds.
     """
     settings = decided(prepared, affine, settings)
+    prepared = prepared.to(device)
     plans = levels(prepared, settings)
     effort = [level.steps * level.grid.voxels for level in plans]
     field = torch.zeros((1, 3, 1, 1, 1)) if start is None else start
