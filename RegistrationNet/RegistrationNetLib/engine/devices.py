@@ -66,6 +66,22 @@ def describe(device: torch.device) -> str:
     return f"cpu, {torch.get_num_threads()} threads"
 
 
+def free_bytes(device: torch.device) -> int:
+    """Memory that may be taken there now; the computer's own for anything but an NVIDIA GPU."""
+    if device.type != "cuda":
+        return int(psutil.virtual_memory().available)
+    held_back = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + held_back
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """PyTorch says it with an error of its own on NVIDIA's GPUs, in words elsewhere."""
+    words = ("not enough memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(part in str(error).lower() for part in words)
+    )
+
+
 @contextmanager
 def free_threads() -> Iterator[None]:
     """As many threads as processors are free (two on one busy core spin on each other); restored afterwards."""

@@ -8,6 +8,11 @@ from pathlib import Path
 import psutil
 
 
+def memory_mib() -> float:
+    """What this process holds now, MiB."""
+    return float(psutil.Process().memory_info().rss) / 2**20
+
+
 def peak_memory_mib() -> float:
     """The most memory this process has held so far, MiB."""
     if sys.platform == "win32":

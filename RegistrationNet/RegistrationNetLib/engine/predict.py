@@ -83,6 +83,12 @@ def _at_spacing(image: Tensor, grid: Grid, spacing: tuple[float, float, float] |
     if spacing is None:
         return image
     factors = np.asarray(spacing) / grid.spacing
-    shape = [max(1, round(size / factor)) for size, factor in zip(grid.shape, factors, strict=True)]
     blurred = smooth(image, [0.5 * factor if factor > 1.2 else 0.0 for factor in factors])
-    return spatial.resize(blurred, shape)
+    return spatial.resize(blurred, seen_shape(grid, spacing))
+
+
+def seen_shape(grid: Grid, spacing: tuple[float, float, float] | None) -> tuple[int, ...]:
+    """The voxels (D, H, W) that a network trained at `spacing` (mm) is given of a grid."""
+    if spacing is None:
+        return grid.shape
+    return tuple(max(1, round(n / (s / own))) for n, own, s in zip(grid.shape, grid.spacing, spacing, strict=True))

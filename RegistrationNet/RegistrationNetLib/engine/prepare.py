@@ -19,7 +19,7 @@ from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.core.resample import warp
 from RegistrationNetLib.engine.settings import Prepare
 
-_PADDING_HU = -1500.0  # no tissue, nor air, is below; scanners write -2048, -3024 or the like outside their circle
+PADDING_HU = -1500.0  # no tissue, nor air, is below; scanners write -2048, -3024 or the like outside their circle
 _PADDING_SHARE = 0.02  # of the border
 _ANISOTROPY = 2.0  # more than this between a working grid's spacings would make its smoothing lopsided
 _BINS = 256
@@ -71,8 +71,7 @@ def prepare(
     Raises InputError, naming the image, where nothing can be compared: no finite voxel, one value only, a mask of
     next to nothing.
     """
-    fixed_grid = working_grid(fixed.grid, settings.max_voxels)
-    moving_grid = working_grid(moving.grid, settings.max_voxels, 0.67 * float(fixed_grid.spacing.min()))
+    fixed_grid, moving_grid = working_grids(fixed.grid, moving.grid, settings.max_voxels)
     f = _normalised(fixed, fixed_mask, settings).onto(fixed_grid.shape)
     m = _normalised(moving, moving_mask, settings).onto(moving_grid.shape)
     notes = [*f.notes, *m.notes]
@@ -116,6 +115,12 @@ def otsu(volume: NDArray[np.floating]) -> float:
         spread = below * above * (total / below - (total[-1] - total) / above) ** 2
     best = np.flatnonzero(spread >= np.nanmax(spread) * (1 - 1e-9)) if np.nanmax(spread) > 0 else [0]
     return float(edges[1:][best].mean())
+
+
+def working_grids(fixed: Grid, moving: Grid, max_voxels: int) -> tuple[Grid, Grid]:
+    """The moving image's voxels are not much finer than the fixed one's, whose detail is all that is found."""
+    onto = working_grid(fixed, max_voxels)
+    return onto, working_grid(moving, max_voxels, 0.67 * float(onto.spacing.min()))
 
 
 def working_grid(grid: Grid, max_voxels: int, finest_mm: float = 0.0) -> Grid:
@@ -196,8 +201,8 @@ def _normalised(image: Image, mask: Image | None, settings: Prepare) -> _Normali
 def _padding(raw: Tensor, finite: Tensor) -> Tensor | None:
     """Voxels that were never measured: far below air in CT, or one value that fills the border and stands apart."""
     rest = _at(finite, raw)
-    if _is_ct(_at(rest >= _PADDING_HU, rest)):
-        below = finite & (raw < _PADDING_HU)
+    if _is_ct(_at(rest >= PADDING_HU, rest)):
+        below = finite & (raw < PADDING_HU)
         return below if bool(below.any()) else None
     faces = torch.cat([raw.select(axis, end).flatten() for axis in range(3) for end in (0, -1)])
     faces = faces[torch.isfinite(faces)]

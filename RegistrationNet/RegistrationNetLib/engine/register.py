@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from RegistrationNetLib.core.errors import Cancelled, DeviceError, InputError
+from RegistrationNetLib.core.errors import Cancelled, InputError
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
@@ -28,8 +28,9 @@ from RegistrationNetLib.engine.constraints import Constraints
 from RegistrationNetLib.engine.features import Agreement, coarse_grid, decided
 from RegistrationNetLib.engine.hold import Restraint
 from RegistrationNetLib.engine.levels import whole
-from RegistrationNetLib.engine.memory import peak_memory_mib
+from RegistrationNetLib.engine.memory import memory_mib, peak_memory_mib
 from RegistrationNetLib.engine.mend import extend
+from RegistrationNetLib.engine.plan import Task
 from RegistrationNetLib.engine.predict import Model, chosen, predict, require_precision
 from RegistrationNetLib.engine.prepare import Prepared, foreground, prepare
 from RegistrationNetLib.engine.refine import refine
@@ -70,16 +71,51 @@ def register(
     model = chosen(settings)  # what cannot be used is refused before anything is computed
     _require_possible(constraints, settings, initial)
     require_precision(settings.predict.precision, device)
-    run = _Run(on_progress or (lambda stage, fraction, message: None), cancelled or (lambda: False))
+    masks = fixed_mask, moving_mask
+    labelled = reference is not None and reference.fixed_labels is not None
+    task = Task(fixed, moving, model, any(mask is not None for mask in masks), labelled)
+
+    def compute(settings: Settings, device: torch.device) -> Registration:
+        run = _Run(on_progress or (lambda stage, fraction, message: None), cancelled or (lambda: False))
+        return _register(fixed, moving, settings, model, initial, masks, constraints, reference, device, run)
+
+    with devices.free_threads():
+        return _within_memory(task, settings, device, compute)
+
+
+def _within_memory(
+    task: Task,
+    settings: Settings,
+    device: torch.device,
+    compute: Callable[[Settings, torch.device], Registration],
+) -> Registration:
+    """The first plan that fits into the memory that is free: by its estimate, and then in truth.
+
+    Raises DeviceError where none does.
+    """
+    for where, plan in task.ladder(settings, device):
+        need, held = task.need(plan, where), memory_mib()
+        registration = _unless_out_of_memory(compute, plan, where) if need.fits(where) else None
+        if registration is not None:
+            registration.report["memory_estimate_mib"] = held + need.here / 2**20
+            if (where, plan) != (device, settings):
+                registration.report["notes"].insert(0, task.note(settings, device, plan, where))
+            return registration
+    raise task.too_large(settings, device)
+
+
+def _unless_out_of_memory(
+    compute: Callable[[Settings, torch.device], Registration], settings: Settings, device: torch.device
+) -> Registration | None:
+    """None where the memory ran out; what was held is free again then."""
     try:
-        with devices.free_threads():
-            masks = fixed_mask, moving_mask
-            return _register(fixed, moving, settings, model, initial, masks, constraints, reference, device, run)
-    except torch.OutOfMemoryError as error:
-        raise DeviceError(
-            f"{devices.describe(device)} has too little free memory for '{fixed.name}' ({fixed.grid.voxels:,} voxels). "
-            "Close other programs, lower prepare.max_voxels, or choose the device cpu."
-        ) from error
+        return compute(settings, device)
+    except (RuntimeError, MemoryError) as error:
+        if not devices.is_out_of_memory(error):
+            raise
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return None
 
 
 def _require_possible(constraints: Constraints, settings: Settings, initial: Mapping | None) -> None:
