@@ -71,6 +71,12 @@ def compared(prepared: Prepared, affine: Affine, level: Plan, settings: Refine, 
     return _intensities(prepared, affine, level.grid, settings.window, device)
 
 
+def moving_side(prepared: Prepared, affine: Affine, grid: Grid, settings: Refine, device: torch.device) -> Moving:
+    """What `compared` compares of the moving image alone, seen from any grid; `settings.similarity` decided."""
+    side = _described if settings.similarity == "mind" else _moving
+    return side(prepared, affine, grid, device)
+
+
 def decided(prepared: Prepared, affine: Affine, settings: Refine) -> Refine:
     """The settings, with what suits the two images in place of "auto"; says so in `prepared.notes` where it is not
     their intensities.
@@ -151,18 +157,18 @@ def _moving(prepared: Prepared, affine: Affine, grid: Grid, device: torch.device
 
 
 def _structure(prepared: Prepared, affine: Affine, grid: Grid, device: torch.device) -> Compared:
-    """Descriptors of both on voxels of the fixed image's orientation: they belong to directions."""
-    margin = [math.ceil(_MARGIN_MM / size) for size in grid.spacing]
-    around = grid.padded(margin, margin)
     fixed = spatial.onto(prepared.fixed, grid.shape).to(device) - 0.5
     fixed_mask = None if prepared.fixed_mask is None else _clear(counted(prepared.fixed_mask, grid.shape).to(device))
+    return Compared(mind.Likeness(mind.descriptors(fixed), fixed_mask), _described(prepared, affine, grid, device))
+
+
+def _described(prepared: Prepared, affine: Affine, grid: Grid, device: torch.device) -> Moving:
+    """Descriptors, on voxels of the orientation of `grid`: they belong to directions."""
+    margin = [math.ceil(_MARGIN_MM / size) for size in grid.spacing]
+    around = grid.padded(margin, margin)
     values, seen = _aligned(prepared, affine, around, device)
-    moving = Moving(
-        Sampler.of(mind.descriptors(values)),
-        Sampler.of(_clear(seen)),
-        Positions.of(grid, Affine(np.eye(4)), around, device),
-    )
-    return Compared(mind.Likeness(mind.descriptors(fixed), fixed_mask), moving)
+    still = Positions.of(grid, Affine(np.eye(4)), around, device)
+    return Moving(Sampler.of(mind.descriptors(values)), Sampler.of(_clear(seen)), still)
 
 
 def _aligned(prepared: Prepared, affine: Affine, onto: Grid, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,16 +58,31 @@ def refine(
     field = torch.zeros((1, 3, 1, 1, 1)) if start is None else start
     hold, keep, done = Hold(), as_it_is, 0.0
     for level, work in zip(plans, effort, strict=True):
-        advance = partial(_advance, progress, done / max(sum(effort), 1), work / max(sum(effort), 1))
+        advance = partial(share_of, progress, done / max(sum(effort), 1), work / max(sum(effort), 1))
         field = spatial.resize_field(field.to(device), level.field_grid.shape)
         if restraint is not None:
             hold = restraint.on(level.field_grid, affine, device, exact=level is plans[-1])
             keep = hold.keep
         field = hold.keep(hold.fade(field) if level is plans[0] else field)
-        field = _Level.of(prepared, affine, level, settings, device, hold).climb(field, level.steps, advance)
+        field = _Onto.of(prepared, affine, level, settings, device, hold).climb(field, level.steps, advance)
         field = unfold(field, keep=keep)
         done += work
     return fit_to_store(field, plans[-1].field_grid.spacing.tolist(), keep).cpu(), plans[-1].field_grid
+
+
+def pace(prepared: Prepared, level: Plan, settings: Refine, device: torch.device) -> dict[str, Any]:
+    """How a level steps and smooths, in voxels of its field's grid: `Level`'s first fields, by name."""
+    relative = level.field_grid.spacing / level.field_grid.spacing.min()
+    stiff_force, stiff_field = _stiffness(prepared, settings)
+    force_sigma, field_sigma = settings.force_sigma * stiff_force, settings.field_sigma * stiff_field
+    vector = lambda values: torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1, 1)  # noqa: E731
+    return {
+        "metric": vector((level.grid.spacing.min() / level.grid.spacing) / relative),
+        "lengths": vector(relative),
+        "force_sigma": [force_sigma / r for r in relative],
+        "field_sigma": [field_sigma / r for r in relative],
+        "step": settings.step,
+    }
 
 
 def _stiffness(prepared: Prepared, settings: Refine) -> tuple[float, float]:
@@ -75,48 +91,21 @@ def _stiffness(prepared: Prepared, settings: Refine) -> tuple[float, float]:
     return _STIFF_CT if settings.smoother_ct and prepared.modality == "ct" else (1.0, 1.0)
 
 
-def _advance(progress: Progress, before: float, share: float, fraction: float) -> None:
+def share_of(progress: Progress, before: float, share: float, fraction: float) -> None:
+    """Report a part's progress as the whole's."""
     progress(before + share * fraction)
 
 
 @dataclass(frozen=True, eq=False)
-class _Level:
-    """What stays the same through the iterations of a level."""
+class Level:
+    """What stays the same through the iterations of a level, of one field (1, 3, d, h, w) or more."""
 
-    similarity: LocalCorrelation | Likeness
-    moving: Moving
     metric: Tensor  # (1, 3, 1, 1, 1): steps equally long in mm on voxels that are not cubes
     lengths: Tensor  # (1, 3, 1, 1, 1): of the axes, in finest field voxels
     force_sigma: list[float]
     field_sigma: list[float]
     step: float
     hold: Hold
-
-    @classmethod
-    def of(
-        cls,
-        prepared: Prepared,
-        affine: Affine,
-        level: Plan,
-        settings: Refine,
-        device: torch.device,
-        hold: Hold,
-    ) -> _Level:
-        sides = compared(prepared, affine, level, settings, device)
-        relative = level.field_grid.spacing / level.field_grid.spacing.min()
-        stiff_force, stiff_field = _stiffness(prepared, settings)
-        force_sigma, field_sigma = settings.force_sigma * stiff_force, settings.field_sigma * stiff_field
-        vector = lambda values: torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1, 1)  # noqa: E731
-        return cls(
-            similarity=sides.similarity,
-            moving=sides.moving,
-            metric=vector((level.grid.spacing.min() / level.grid.spacing) / relative),
-            lengths=vector(relative),
-            force_sigma=[force_sigma / r for r in relative],
-            field_sigma=[field_sigma / r for r in relative],
-            step=settings.step,
-            hold=hold,
-        )
 
     def climb(self, field: Tensor, steps: int, progress: Progress) -> Tensor:
         """So many iterations u <- s + u o (id + s), with the step s up the similarity, then u smoothed a little.
@@ -144,7 +133,27 @@ class _Level:
         return step.mul_(size / torch.maximum(length, quantile(length, _PERCENTILE).clamp(min=_TINY)))
 
     def value_and_force(self, field: Tensor) -> tuple[float, Tensor]:
-        """The similarity, and its derivative by the displacement on the field's grid, (1, 3, d, h, w)."""
+        """The similarity, and its derivative by the displacement on the field's grid, of the field's shape."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class _Onto(Level):
+    """The moving image moves onto the fixed one."""
+
+    similarity: LocalCorrelation | Likeness
+    moving: Moving
+
+    @classmethod
+    def of(
+        cls, prepared: Prepared, affine: Affine, level: Plan, settings: Refine, device: torch.device, hold: Hold
+    ) -> _Onto:
+        sides = compared(prepared, affine, level, settings, device)
+        return cls(
+            **pace(prepared, level, settings, device), hold=hold, similarity=sides.similarity, moving=sides.moving
+        )
+
+    def value_and_force(self, field: Tensor) -> tuple[float, Tensor]:
         warped, inside, seen = self.moving.through(spatial.resize_field(field, self.similarity.fixed.shape[2:]))
         if seen is not None and self.similarity.mask is not None:
             seen *= self.similarity.mask

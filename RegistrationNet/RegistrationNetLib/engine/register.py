@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from RegistrationNetLib.core.errors import Cancelled, InputError
+from RegistrationNetLib.core.errors import Cancelled, InputError, SettingsError
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.core.resample import warp
 from RegistrationNetLib.core.similarity import LocalCorrelation
 from RegistrationNetLib.core.version import __version__
-from RegistrationNetLib.engine import devices, judge, kept
+from RegistrationNetLib.engine import devices, judge, kept, symmetric
 from RegistrationNetLib.engine.align import align
 from RegistrationNetLib.engine.constraints import Constraints
 from RegistrationNetLib.engine.features import Agreement, coarse_grid, decided
@@ -70,6 +70,8 @@ def register(
     constraints = constraints or Constraints()
     model = chosen(settings)  # what cannot be used is refused before anything is computed
     _require_possible(constraints, settings, initial)
+    if settings.refine.symmetric:
+        _require_even(constraints, model, initial)
     require_precision(settings.predict.precision, device)
     masks = fixed_mask, moving_mask
     labelled = reference is not None and reference.fixed_labels is not None
@@ -132,6 +134,21 @@ def _require_possible(constraints: Constraints, settings: Settings, initial: Map
         )
 
 
+def _require_even(constraints: Constraints, model: Model, initial: Mapping | None) -> None:
+    """Raises SettingsError for what belongs to one of the images alone, and so cannot be treated alike for both."""
+    one_sided = {
+        "a region, parts that are kept, or hints": constraints.on_deformation or constraints.hints is not None,
+        "a network's start": model.network is not None,
+        "an initial transform that deforms": initial is not None and bool(initial.displacements),
+    }
+    for name, given in one_sided.items():
+        if given:
+            raise SettingsError(
+                f"A symmetric registration treats both images alike, which {name} cannot be. Leave that out, or "
+                "turn off refine.symmetric."
+            )
+
+
 class _Run:
     """The clock, the caller's ears and the stop button of one registration."""
 
@@ -181,6 +198,9 @@ def _register(
     restraint = Restraint.of(constraints, fixed.grid)
     compared = constraints.compared(fixed.grid, masks[0])
     prepared = prepare(fixed, _through(behind, fixed, moving), settings.prepare, compared, seen_mask)
+    even = settings.refine.symmetric
+    if even:
+        prepared = symmetric.even(prepared)
     body, body_name = _body(fixed, prepared, masks[0], reference)
     alike: _Similarity | Agreement = _Similarity(prepared, _weight(body, fixed, prepared.fixed_grid))
     header = Mapping((start,) if start is not None else ())
@@ -193,8 +213,8 @@ def _register(
         affine = header.affine
     else:
         with devices.flushed_denormals():
-            affine = align(prepared, settings.align, kind, start, advance)
-    refining = decided(prepared, affine, settings.refine)
+            affine = (symmetric.align_both if even else align)(prepared, settings.align, kind, start, advance)
+    refining = (symmetric.decided if even else decided)(prepared, affine, settings.refine)
     if refining.similarity == "mind":
         grid = coarse_grid(prepared, refining)
         alike = Agreement(prepared, grid, _weight(body, fixed, grid))
@@ -270,7 +290,10 @@ def _deform(
     run.leave(reached)
 
     advance = run.enter("refine", "Refining the deformation on this pair")
-    refined, grid = refine(prepared, affine, field, settings.refine, device, advance, restraint)
+    if settings.refine.symmetric:
+        refined, grid = symmetric.refine(prepared, affine, settings.refine, device, advance)
+    else:
+        refined, grid = refine(prepared, affine, field, settings.refine, device, advance, restraint)
     found = Mapping((extend(refined, grid), affine))
     run.leave(alike(found))
     return found, field is not None

@@ -93,6 +93,12 @@ class Refine(Checked):
     force_sigma: Annotated[float, Knob("Smoothing of each movement: larger is smoother", 0.5, 6, "voxel")] = 1.3
     field_sigma: Annotated[float, Knob("Smoothing of the whole deformation: larger is stiffer", 0, 3, "voxel")] = 0.6
     smoother_ct: Annotated[bool, Knob("Use stiffer smoothing for CT, whose noise and air need it")] = True
+    symmetric: Annotated[
+        bool,
+        Knob(
+            "Treat both images alike: exchanging the fixed and the moving image gives the inverse; takes twice as long"
+        ),
+    ] = False
     field_grid: Annotated[
         Literal["half", "full"], Knob("Resolution of the stored deformation; half makes files eight times smaller")
     ] = "full"
