@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
 from benchmarks.page import machine, write_table
 from RegistrationNetLib.core import spatial
@@ -61,8 +62,8 @@ HEADER = """| part | kernels | GB, one by one | ms | GB, fused | ms | {measured}
 MEASURED = "CPU seconds here | GB/s, fused |", "---|---|"
 INTRODUCTION = """The refinement of a {size} pair at {terabytes:g} TB/s (an H200) and {launch:g} microseconds a
 kernel, counted by `python -m benchmarks.refinement --write`, without a GPU. One by one: every kernel reads its inputs
-and writes its result, as the code stands; it takes the longer of its launch and its bytes. Fused: each part reads what
-it is made of and writes what it makes once, in 4-byte values. With N voxels of either image and M of the field, an
+and writes its result, as the code stands; it takes the longest of its launch, its bytes and its arithmetic (67 TFLOPS
+of float32). Fused: each part reads what it is made of and writes what it makes once, in 4-byte values. With N voxels of either image and M of the field, an
 iteration is 3M + 2N for the warp, 2N + 3N and 5N + N for the local correlation, 2N + 3M for the force, 3M + M for the
 evening, 4M + 3M and 3M + 3M for smoothing the force and the field, 9M for advancing; a check for folds is 3M. Mending
 is counted as if there was nothing to mend."""
@@ -115,9 +116,16 @@ class Traffic(Tally):
     the answer to each is 0. Raises RuntimeError where an operation takes tensors from both places.
     """
 
-    def __init__(self, parts: Parts | None = None, bandwidth: float = 4.8e12, launch: float = 4e-6) -> None:
+    def __init__(
+        self,
+        parts: Parts | None = None,
+        bandwidth: float = 4.8e12,
+        launch: float = 4e-6,
+        arithmetic: float = 67e12,
+    ) -> None:
         super().__init__(ELSEWHERE)
         self.parts, self.bandwidth, self.launch = parts or Parts(), bandwidth, launch
+        self.arithmetic = arithmetic
         self.costs: defaultdict[str, Cost] = defaultdict(Cost)
         self.sent: list[int] = []
         self.fetched: list[int] = []
@@ -142,7 +150,8 @@ class Traffic(Tally):
         if made and taken and not there:
             self.sent.append(sum(value.nbytes for value in made))
         elif made and not function.is_view and name not in _WITHOUT_KERNEL:
-            self._count(moved(function, args, kwargs, made))
+            counted = flop_registry.get(function.overloadpacket)
+            self._count(moved(function, args, kwargs, made), counted(*args, **kwargs, out_val=result) if counted else 0)
         for value in made:
             self.hold(value)
         return result
@@ -159,11 +168,11 @@ class Traffic(Tally):
         super().__exit__(*raised)
         self._numbers.__exit__(*raised)
 
-    def _count(self, size: int) -> None:
+    def _count(self, size: int, flops: int) -> None:
         cost = self.costs[self.parts.current]
         cost.kernels += 1
         cost.bytes += size
-        cost.seconds += max(size / self.bandwidth, self.launch)
+        cost.seconds += max(size / self.bandwidth, flops / self.arithmetic, self.launch)
 
 
 class _Numbers(TorchFunctionMode):

@@ -1,15 +1,18 @@
 """Separable filters on volumes (N, C, D, H, W), by shifted in-place additions: on a CPU ten times faster than pooling.
 
 Near the border a window is what lies inside the volume; nothing is invented beyond it. A CPU works through slabs of
-the volume that its cache holds: two to four times faster than whole axis after whole axis.
+the volume that its cache holds: two to four times faster than whole axis after whole axis. A GPU, on which each of many
+additions would be a kernel of its own, multiplies each axis by a matrix instead.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from functools import cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,8 +24,13 @@ _NEGLIGIBLE = 1e-2  # of the middle; a Gaussian's taps below it cost time and ch
 def slabs(volume: Tensor) -> list[slice]:
     """Cuts of the first axis of (..., D, H, W) to be worked on one after the other; one on a GPU, which has no need."""
     depth, height, width = volume.shape[-3:]
-    thickness = max(1, _SLAB_VALUES // (height * width)) if volume.device.type == "cpu" else depth
+    thickness = max(1, _SLAB_VALUES // (height * width)) if _cached(volume) else depth
     return [slice(start, min(start + thickness, depth)) for start in range(0, depth, thickness)]
+
+
+def _cached(volume: Tensor) -> bool:
+    """Whether parts of it are best worked on one after the other, in a cache."""
+    return volume.device.type == "cpu"
 
 
 def reach(rows: slice, margin: int, size: int) -> tuple[slice, slice]:
@@ -36,9 +44,13 @@ def box_sum(volume: Tensor, radius: int, rows: slice | None = None) -> Tensor:
 
     rows: only for these slices of the first axis (with what the others hold); all of them if None.
     """
+    taps = [[1.0] * (radius + 1)] * 3
+    if not _cached(volume):
+        sums = _multiplied(volume, taps, share=False)
+        return sums if rows is None else sums[:, :, rows]
     if rows is None:
         return torch.cat([box_sum(volume, radius, rows) for rows in slabs(volume)], dim=2)
-    return _separable(volume, rows, [[1.0] * (radius + 1)] * 3)
+    return _separable(volume, rows, taps)
 
 
 def smooth(volume: Tensor, sigma: float | Sequence[float]) -> Tensor:
@@ -47,6 +59,8 @@ def smooth(volume: Tensor, sigma: float | Sequence[float]) -> Tensor:
     taps = [_gaussian(width, size) for width, size in zip(sigmas, volume.shape[2:], strict=True)]
     if all(len(axis) == 1 for axis in taps):
         return volume
+    if not _cached(volume):
+        return _multiplied(volume, taps, share=True)
     out = torch.empty_like(volume)
     for rows in slabs(volume):
         for channel in range(volume.shape[1]):
@@ -101,6 +115,25 @@ def _correlate(volume: Tensor, dim: int, taps: Sequence[float], keep: slice | No
                 source = volume.narrow(dim, first, last - first)
                 out.narrow(dim, first - shift - start, last - first).add_(source, alpha=tap)
     return out
+
+
+def _multiplied(volume: Tensor, taps: Sequence[Sequence[float]], share: bool) -> Tensor:
+    """The volume correlated with a symmetric kernel along each axis, in three kernels; zero outside, or, of a kernel
+    that sums to 1, with its share inside alone.
+    """
+    matrices = zip(taps, volume.shape[2:], strict=True)
+    d, h, w = (_band(tuple(axis), size, share, volume.dtype, volume.device) for axis, size in matrices)
+    out = torch.matmul(h, torch.matmul(volume, w.T))
+    return torch.matmul(d, out.flatten(3)).view_as(out)
+
+
+@functools.lru_cache(maxsize=64)
+def _band(taps: tuple[float, ...], size: int, share: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(size, size), `taps` at their distances from the diagonal; every row divided by its sum where `share`."""
+    apart = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
+    band = np.pad(taps, (0, size))[apart]
+    with torch.inference_mode(False):  # so that training may use what prediction made
+        return torch.tensor(band / band.sum(1, keepdims=True) if share else band, dtype=dtype, device=device)
 
 
 def _renormalise(volume: Tensor, dim: int, taps: Sequence[float]) -> None:

@@ -70,7 +70,8 @@ def lncc(fixed: Tensor, warped: Tensor, radius: int) -> Tensor:
     and folded twice as much. So contrasts (standard deviations) count fully down to about 0.02 of the range, half at
     0.01. Refinement's measure (`similarity.LocalCorrelation`) begins at 0.03, because it follows every force it sees.
     """
-    value: Tensor = _Lncc.apply(fixed, warped, radius)
+    with torch.autocast(fixed.device.type, enabled=False):  # half precision would lose small variances
+        value: Tensor = _Lncc.apply(fixed, warped, radius)
     return value
 
 

@@ -69,3 +69,26 @@ def test_slabs_change_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filters, "_SLAB_VALUES", 1)
     for thin, thick in zip(everything(), whole, strict=True):
         torch.testing.assert_close(thin, thick)
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (1, 9, 4), (3, 2, 31)])
+def test_a_gpu_filters_by_matrices_to_the_same_result(shape: tuple[int, int, int], monkeypatch) -> None:
+    volume = texture(2, shape=shape)
+
+    def everything() -> list[torch.Tensor]:
+        wide = [smooth(volume, sigmas) for sigmas in (1.3, (0.0, 0.6, 9.0))]
+        return [*wide, box_sum(volume, 2), box_sum(volume, 5, slice(0, 1))]
+
+    by_shifts = everything()
+    monkeypatch.setattr(filters, "_cached", lambda volume: False)
+    for matrix, shift in zip(everything(), by_shifts, strict=True):
+        torch.testing.assert_close(matrix, shift)
+
+
+def test_what_prediction_filters_with_serves_training(monkeypatch) -> None:
+    monkeypatch.setattr(filters, "_cached", lambda volume: False)
+    volume = texture(shape=(5, 6, 8)).requires_grad_()
+    with torch.inference_mode():
+        smooth(volume.detach(), 0.7)
+    smooth(volume, 0.7).sum().backward()
+    assert volume.grad is not None

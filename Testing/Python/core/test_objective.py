@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from RegistrationNetLib.core import filters
 from RegistrationNetLib.core.filters import smooth
 from RegistrationNetLib.core.objective import Objective, Term, coarser, diffusion, lncc, pooled
 from RegistrationNetLib.core.spatial import resize_field, warp
@@ -113,3 +114,11 @@ def test_identical_images_without_a_field_are_the_best_there_is():
     still = constant((0.0, 0.0, 0.0), 12, 12, 12)
     assert Objective()(image, image, [still]).item() == pytest.approx(-1, abs=1e-2)
     assert Objective(similarity="mse")(image, image, [still]).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_half_precision_around_it_loses_no_variance_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(filters, "_cached", lambda volume: False)  # which filters by matrix products
+    fixed, warped = (0.3 + 0.05 * texture(12, 12, 12, seed=seed) for seed in (0, 1))
+    plain = lncc(fixed, warped, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(lncc(fixed, warped, 2), plain)
