@@ -16,7 +16,7 @@ from RegistrationNetLib.engine.pose import LEAST_OVERLAP, Pair, optimise
 from RegistrationNetLib.engine.prepare import Prepared
 from RegistrationNetLib.engine.settings import Align
 from RegistrationNetLib.engine.sweep import all_turns, near_turns, sweep
-from RegistrationNetLib.engine.trust import Trust
+from RegistrationNetLib.engine.trust import Alignment, Trust
 
 Progress = Callable[[float], None]
 """Takes the fraction of the stage that is done; raises Cancelled where the user asked to stop."""
@@ -26,33 +26,14 @@ _FEWEST_ALONG = 5  # voxels along the longest axis of the smaller field of view
 _COARSE_VOXELS = 12_000  # in which starts are followed
 _STARTS_APART, _ENDS_APART = 0.4, 0.1  # of the image's radius; what is closer leads to, or is, the same place
 _FINALISTS = 3
+_LEAST_LOSS = 1e-6  # what may divide
 _FITS = 0.34  # 1 - LNCC of a rigid map; heads and chests reach 0.04 to 0.32 upright, 0.36 to 0.7 turned wrongly
 _CLEARLY_BETTER = 0.8  # of the loss; so much less makes another orientation believed against the headers
 _NOTED_TURN_DEGREES = 60.0
 _LARGEST_STRETCH = 2.0  # along any direction; people and organs do not differ by more
 
 
-@dataclass(frozen=True, eq=False)
-class Alignment:
-    """affine: fixed world -> moving world. trust: what speaks for it."""
-
-    affine: Affine
-    trust: Trust
-
-
 def align(
-    prepared: Prepared,
-    settings: Align,
-    kind: str,
-    start: Affine | None = None,
-    progress: Progress = lambda fraction: None,
-    only: bool = False,
-) -> Affine:
-    """The map that `search` finds, for who does not ask how far it is to be trusted."""
-    return search(prepared, settings, kind, start, progress, only).affine
-
-
-def search(
     prepared: Prepared,
     settings: Align,
     kind: str,
@@ -76,14 +57,14 @@ def search(
             places = _places(levels, settings, start, lambda fraction: progress(0.7 * fraction))
         affine = _followed(levels, places[0].affine, kind, progress)
         progress(1.0)
-        alignment = Alignment(affine, _trust(levels, places, affine))
-    turn = _turn_degrees(alignment.affine.matrix[:3, :3])
+        trust = _trust(levels, places, affine)
+    turn = _turn_degrees(affine.matrix[:3, :3])
     if start is None and turn > _NOTED_TURN_DEGREES:
         prepared.notes.append(
             f"The headers say otherwise, but the moving image fits best turned by {turn:.0f} degrees; "
             "check left and right."
         )
-    return alignment
+    return Alignment(affine.matrix, trust)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,13 +99,13 @@ class _Place:
 def _places(levels: _Levels, settings: Align, start: Affine | None, progress: Progress) -> list[_Place]:
     """Where the images fit, best first: about as the headers say, or turned otherwise if that is asked or evident."""
     given = [Affine(np.eye(4)), *([] if start is None else [start])]
-    near = near_turns(_FARTHEST_DEGREES, _STEP_DEGREES)
-    places = _explore(levels, near, given, settings.starts, lambda fraction: progress(0.5 * fraction))
     asked = settings.orientations == "any"
-    if asked or places[0].loss > _FITS:
-        every = all_turns(_STEP_ALL_DEGREES)
-        others = _explore(levels, every, [], settings.starts, lambda fraction: progress(0.5 + 0.5 * fraction))
-        if others[0].loss < places[0].loss * (1.0 if asked else _CLEARLY_BETTER):
+    turns = all_turns(_STEP_ALL_DEGREES) if asked else near_turns(_FARTHEST_DEGREES, _STEP_DEGREES)
+    places = _explore(levels, turns, given, settings.starts, lambda fraction: progress(0.5 * fraction))
+    if not asked and places[0].loss > _FITS:
+        turns = all_turns(_STEP_ALL_DEGREES)
+        others = _explore(levels, turns, [], settings.starts, lambda fraction: progress(0.5 + 0.5 * fraction))
+        if others[0].loss < _CLEARLY_BETTER * places[0].loss:
             return others
     return places
 
@@ -190,7 +171,7 @@ def _trust(levels: _Levels, places: list[_Place], affine: Affine) -> Trust:
     return Trust(
         similarity=levels.fine.similarity_in_body(affine),
         agreement=best.agreement,
-        margin=1 - best.loss / min((place.loss for place in rivals), default=float("inf")),
+        margin=1 - best.loss / max(min((place.loss for place in rivals), default=np.inf), _LEAST_LOSS),
         overlap=levels.fine.overlap(affine),
         stretch=_stretch(affine),
     )

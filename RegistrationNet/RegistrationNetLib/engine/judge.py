@@ -10,18 +10,20 @@ from numpy.typing import NDArray
 
 from RegistrationNetLib.core import metrics, spatial
 from RegistrationNetLib.core.errors import InputError
-from RegistrationNetLib.core.grid import Points
+from RegistrationNetLib.core.grid import Grid, Points
 from RegistrationNetLib.core.image import Image
-from RegistrationNetLib.core.mapping import Mapping
+from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.core.resample import field_in, slabs, warp
 from RegistrationNetLib.engine import kept
 from RegistrationNetLib.engine.result import Reference
+from RegistrationNetLib.engine.trust import Alignment
 
 Quality = dict[str, Any]
 
 _ALIKE = {"lncc": 0.5, "mind": 0.3}  # similarity of scans that fit
 _UNLIKE = {"lncc": 0.35, "mind": 0.1}  # of scans that do not
 _MEANT = {"lncc": "local correlation, 0 to 1", "mind": "agreement of structure, 0 to 1"}
+_SAME_MM = 5.0  # mean at the corners; an alignment so near to what was given is the same
 _MUCH = 3.0  # volume change beyond which a look at the map is due
 
 
@@ -50,6 +52,16 @@ def jacobian_report(jacobian: Image, mapping: Mapping, body: NDArray[np.bool_], 
         **{f"total_{name}": affine * statistics[name] for name in ("min", "max", "mean")},
         "meaning": "> 1: tissue is larger in the moving image",
     }
+
+
+def alignment_report(found: Affine, used: Affine, grid: Grid) -> Quality:
+    """How far the affine map that is used is to be trusted; little, where another was found."""
+    if not isinstance(found, Alignment):
+        return {"confidence": "given"}
+    corners = grid.corners()
+    apart = float(np.linalg.norm(found(corners) - used(corners), axis=1).mean())
+    report = found.trust.to_dict()
+    return report if apart < _SAME_MM else report | {"confidence": "low", "left_as_given": True}
 
 
 def displacement_report(mapping: Mapping, fixed: Image, body: NDArray[np.bool_]) -> Quality:
@@ -143,7 +155,21 @@ def checks(report: Quality) -> list[dict[str, str]]:
         _check(name, value, "good" if held else "check", remedy)
         for name, value, held, remedy in kept.checks(report.get("constraints", {}))
     ]
+    if "agreement" in report.get("alignment", {}):
+        rows.append(alignment_check(report["alignment"]))
     return rows + _truth_checks(report.get("quality", {}))
+
+
+def alignment_check(alignment: Quality) -> dict[str, str]:
+    """The line of `checks` on an alignment that was found."""
+    return _check(
+        "Affine alignment found",
+        f"{alignment['confidence']} confidence: {100 * alignment['agreement']:.0f} % of the starts led to it, "
+        f"local correlation {alignment['similarity']:.2f} in the body",
+        "good" if alignment["confidence"] == "high" else "check",
+        "Compare the aligned images side by side. Where they do not match, check that both show the same region, give "
+        "an initial transform or corresponding points, or have every orientation tried (align.orientations: any).",
+    )
 
 
 def _truth_checks(quality: Quality) -> list[dict[str, str]]:

@@ -219,7 +219,7 @@ def _register(
         grid = coarse_grid(prepared, refining)
         alike = Agreement(prepared, grid, _weight(body, fixed, grid))
         before = run.stages[0]["similarity"] = alike(header)
-    reached = alike(Mapping((affine,)))
+    alignment, reached = affine, alike(Mapping((affine,)))
     if reached < before:
         affine, reached = header.affine, before
         prepared.notes.append("The images fit best as they were given, so the affine alignment was left out.")
@@ -249,6 +249,7 @@ def _register(
         "stages": run.stages,
         "similarity": {"kind": alike.kind, "measure": alike.measure, "before": before, "after": after},
         "jacobian": judge.jacobian_report(jacobian, mapping, body, body_name),
+        "alignment": judge.alignment_report(alignment, affine, fixed.grid),
         "displacement_mm": judge.displacement_report(mapping, fixed, body),
         "notes": prepared.notes,
     }

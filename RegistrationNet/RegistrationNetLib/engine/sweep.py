@@ -25,6 +25,7 @@ _CLASSES = 4
 _MARGIN = 2  # cells of surroundings that count beside the content
 _PEAKS = 2  # shifts kept of each turn
 _PEAK_RADIUS = 2  # cells
+_LEAST_VALID = 1e-3
 _FLAT = 0.05  # of the moving image's variance, added to that in an overlap, lest next to nothing explains nothing well
 
 
@@ -37,9 +38,9 @@ class Found:
 
 
 def near_turns(degrees: float, step: float) -> list[NDArray[np.float64]]:
-    """Rotation matrices up to `degrees`, one at most 0.56 `step` degrees from any other in between; nearest first.
+    """Rotation matrices of up to `degrees`, so many that any half a step smaller lies within 0.56 `step` of one.
 
-    A body-centred cubic lattice of rotation vectors.
+    A body-centred cubic lattice of rotation vectors, the smallest first.
     """
     count = int(degrees / step) + 2
     corners = np.array(list(itertools.product(range(-count, count + 1), repeat=3)), float)
@@ -50,7 +51,10 @@ def near_turns(degrees: float, step: float) -> list[NDArray[np.float64]]:
 
 
 def all_turns(step: float) -> list[NDArray[np.float64]]:
-    """Each of the 24 ways to turn a box, and what lies nearer to it than to the others, as densely as `near_turns`."""
+    """Each of the 24 ways to turn a box, and around it the `near_turns` that lie nearer to it than to the others.
+
+    Where cells meet, the nearest may be 0.65 `step` away.
+    """
     ways = Rotation.create_group("O").as_matrix()
     near = np.stack(near_turns(63.0, step))
     nearest = np.einsum("nij,tij->tn", ways, near).max(1)  # largest trace, smallest angle
@@ -79,13 +83,13 @@ class _Table:
     """
 
     grid: Grid
-    transformed: Tensor  # (K, P, P, P/2 + 1), conjugate
+    classes: Tensor  # (K, D, H, W / 2 + 1), their transforms' conjugates
     shape: list[int]
     seen: float  # voxels
-    moving: Tensor
+    moving: Tensor  # (1, 2, ...): values times validity, and validity
     moving_grid: Grid
     middle: NDArray[np.float64]
-    offsets: NDArray[np.float64]  # (d, h, w, 3) world of the ball's lattice about its middle
+    offsets: Tensor  # (d, h, w, 3) world of the ball's lattice about its middle
 
     @classmethod
     def of(cls, prepared: Prepared) -> _Table:
@@ -104,9 +108,10 @@ class _Table:
             scipy.fft.next_fast_len(n + m - least, real=True)
             for n, m, least in zip(grid.shape, lattice, shared, strict=True)
         ]
-        transformed = torch.fft.rfftn(soft_classes(values, _CLASSES) * weight, shape, dim=(1, 2, 3)).conj()
-        both = torch.cat([moving - 0.5, valid], dim=1)
-        return cls(grid, transformed, shape, seen, both, moving_grid, middle, offsets)
+        classes = torch.fft.rfftn(soft_classes(values, _CLASSES) * weight, shape, dim=(1, 2, 3)).conj()
+        both = torch.cat([(moving - 0.5) * valid, valid], dim=1)
+        world = torch.from_numpy(offsets.astype(np.float32))
+        return cls(grid, classes, shape, seen, both, moving_grid, middle, world)
 
     def best(self, turn: NDArray[np.float64]) -> list[Found]:
         """The highest peaks over all shifts of the image turned by a rotation matrix."""
@@ -122,31 +127,28 @@ class _Table:
         return found
 
     def _turned(self, turn: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
-        """Values and validity of the moving image on the ball's lattice, (d, h, w) each."""
-        voxels = self.moving_grid.to_voxel(self.middle + self.offsets @ turn.T)
-        last = np.maximum(np.array(self.moving_grid.shape) - 1, 1)
-        where = torch.from_numpy((voxels * 2 / last - 1).astype(np.float32)).flip(-1)[None]
-        values = F.grid_sample(self.moving[:, :1], where, padding_mode="border", align_corners=True)
-        valid = F.grid_sample(self.moving[:, 1:], where, padding_mode="zeros", align_corners=True)
-        return values[0, 0], valid[0, 0]
+        """Values times validity and validity of the moving image on the ball's lattice, (d, h, w) each."""
+        scale = 2 / np.maximum(np.array(self.moving_grid.shape) - 1, 1)
+        linear = scale[:, None] * self.moving_grid.world_to_voxel[:3, :3] @ turn
+        shift = scale * self.moving_grid.to_voxel(self.middle) - 1
+        where = self.offsets @ torch.from_numpy(linear.T).float() + torch.from_numpy(shift).float()
+        seen, valid = F.grid_sample(self.moving, where.flip(-1)[None], padding_mode="zeros", align_corners=True)[0]
+        return seen, valid
 
-    def _scores(self, values: Tensor, valid: Tensor) -> Tensor:
+    def _scores(self, seen: Tensor, valid: Tensor) -> Tensor:
         """The correlation ratio at every shift, -1 where too little is shared."""
-        seen = valid * values
-        count, total, square = torch.fft.rfftn(torch.stack([valid, seen, seen * values]), self.shape, dim=(1, 2, 3))
-        back = torch.fft.irfftn(
-            torch.cat([self.transformed * count, self.transformed * total, (self.transformed.sum(0) * square)[None]]),
-            self.shape,
-            dim=(1, 2, 3),
-        )
-        counts, sums, squares = back[:_CLASSES].clamp(min=0), back[_CLASSES:-1], back[-1]
+        square = seen * seen / valid.clamp(min=_LEAST_VALID)
+        images = torch.fft.rfftn(torch.stack([valid, seen, square]), self.shape, dim=(1, 2, 3))
+        products = [self.classes * images[0], self.classes * images[1], (self.classes.sum(0) * images[2])[None]]
+        sums = torch.fft.irfftn(torch.cat(products), self.shape, dim=(1, 2, 3))
+        counts, totals, squares = sums[:_CLASSES].clamp_(min=0), sums[_CLASSES:-1], sums[-1]
         shared = counts.sum(0)
-        unexplained = sums.sum(0) ** 2 / shared.clamp(min=1)
-        explained = (sums**2 / counts.clamp(min=0.5)).sum(0) - unexplained
-        everywhere = seen.sum() / valid.sum().clamp(min=1)
-        variance = (valid * (values - everywhere) ** 2).sum() / valid.sum().clamp(min=1)
-        score = explained / (squares - unexplained + _FLAT * variance * shared + 1e-6)
-        return torch.where(shared < LEAST_OVERLAP * min(self.seen, float(valid.sum())), -1.0, score)
+        constant = totals.sum(0).square_() / shared.clamp(min=1)
+        explained = totals.square_().div_(counts.clamp(min=0.5)).sum(0) - constant
+        size = valid.sum().clamp(min=1)
+        variance = square.sum() / size - (seen.sum() / size) ** 2
+        score = explained / (squares - constant + _FLAT * variance * shared + 1e-6)
+        return torch.where(shared < LEAST_OVERLAP * min(self.seen, float(size)), -1.0, score)
 
     def _affine(self, turn: NDArray[np.float64], peak: NDArray[np.int_]) -> Affine:
         """Fixed voxel i lies on lattice point i + lag of the turned ball."""

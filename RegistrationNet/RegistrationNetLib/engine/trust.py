@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from RegistrationNetLib.core.mapping import Affine
+
 _ALIKE = 0.4
 _AGREEMENT, _MARGIN = 0.5, 0.3
 _STRETCH = 1.5
@@ -37,3 +39,10 @@ class Trust:
         """Plain values for reports."""
         rounded = {name: round(value, 4) for name, value in asdict(self).items()}
         return {"confidence": "high" if self.high else "low", **rounded}
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment(Affine):
+    """An affine map from fixed to moving world that was found, and what speaks for it."""
+
+    trust: Trust

@@ -13,6 +13,7 @@ from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.engine.align import align
 from RegistrationNetLib.engine.prepare import prepare
 from RegistrationNetLib.engine.settings import Align, Prepare
+from RegistrationNetLib.engine.trust import Alignment
 from Testing.Python.engine.anatomy import body, grid, image
 
 
@@ -124,6 +125,53 @@ def test_progress_only_grows_and_can_stop_the_search():
 
     with pytest.raises(InterruptedError):
         align(prepared, Align(), "rigid", progress=stop)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_sixty_millimetres_and_forty_five_degrees_are_not_too_far(coarse_phantom, seed):
+    rng = np.random.default_rng(seed)
+    axis, way = (vector / np.linalg.norm(vector) for vector in rng.standard_normal((2, 3)))
+    move = _about(coarse_phantom.moving.grid.center, tuple(np.rad2deg(_xyz(np.deg2rad(45) * axis))))
+    move[:3, 3] += 60 * way
+    error, alignment = _found_again(coarse_phantom, move, Align())
+    assert error < 4.5  # one voxel
+    assert alignment.trust.high
+
+
+@pytest.mark.parametrize("way", range(24))
+def test_each_way_to_turn_a_box_is_found_when_all_are_asked_for(coarse_phantom, way):
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.create_group("O").as_matrix()[way]
+    settings = Align(orientations="any", coarse_mm=14, fine_mm=6, starts=3)
+    assert _found_again(coarse_phantom, turn, settings, "rigid")[0] < 9  # two voxels; what deforms is left
+
+
+def test_another_contrast_is_aligned_as_well(coarse_phantom):
+    """Bright is dark and dark is bright, but air is dark in both: no linear relation, nor even a monotonic one."""
+    pair = coarse_phantom
+    data = pair.moving.data.astype(np.float32)
+    low, high = np.percentile(data, (1, 99))
+    level = np.clip((data - low) / (high - low), 0, 1)
+    inverted = replace(pair, moving=replace(pair.moving, data=np.where(level > 0.15, 1.1 - level, level)))
+    assert _found_again(inverted, _about(pair.moving.grid.center, (20, -25, 10)), Align())[0] < 4.5  # one voxel
+
+
+def test_what_does_not_belong_together_is_not_trusted(coarse_phantom):
+    noise = np.random.default_rng(0).random(coarse_phantom.moving.data.shape, np.float32)
+    prepared = prepare(coarse_phantom.fixed, replace(coarse_phantom.moving, data=noise), Prepare())
+    assert not align(prepared, Align(), "affine").trust.high
+
+
+def _found_again(pair, move: np.ndarray, settings: Align, kind: str = "affine") -> tuple[float, Alignment]:
+    """Median error at the landmarks, mm, after the moving image's header was moved, and what was found."""
+    grid = replace(pair.moving.grid, voxel_to_world=move @ pair.moving.grid.voxel_to_world)
+    found = align(prepare(pair.fixed, replace(pair.moving, grid=grid), Prepare()), settings, kind)
+    truth = Affine(move)(pair.moving_landmarks)
+    return float(np.median(np.linalg.norm(found(pair.fixed_landmarks) - truth, axis=1))), found
+
+
+def _xyz(vector: np.ndarray) -> np.ndarray:
+    return Rotation.from_rotvec(vector).as_euler("xyz")
 
 
 def _about(center: np.ndarray, degrees: tuple[float, float, float]) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Statements about a result checked on mappings whose Jacobian, overlap and error are known on paper."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
 from RegistrationNetLib.engine import judge
 from RegistrationNetLib.engine.result import Reference
+from RegistrationNetLib.engine.trust import Alignment, Trust
 
 ANGLE = np.deg2rad(25)
 TURN = np.array([[np.cos(ANGLE), -np.sin(ANGLE), 0], [np.sin(ANGLE), np.cos(ANGLE), 0], [0, 0, 1]])
@@ -97,3 +100,34 @@ def test_one_sided_or_unequal_reference_is_refused():
         Reference(fixed_labels=FIXED)
     with pytest.raises(InputError, match=r"3 fixed .* 2 moving"):
         Reference(fixed_landmarks=np.zeros((3, 3)), moving_landmarks=np.zeros((2, 3)))
+
+
+SURE = Trust(similarity=0.7, agreement=0.8, margin=0.5, overlap=0.9, stretch=1.1)
+
+
+def test_an_alignment_is_trusted_or_doubted_in_words_and_with_a_cure_where_doubted():
+    report = judge.alignment_report(Alignment(scaling(1.1).matrix, SURE), scaling(1.1), GRID)
+    assert report["confidence"] == "high"
+    assert judge.alignment_check(report)["verdict"] == "good"
+    doubted = judge.alignment_report(Alignment(np.eye(4), replace(SURE, similarity=0.2)), scaling(1.0), GRID)
+    check = judge.alignment_check(doubted)
+    assert check["verdict"] == "check"
+    assert "initial transform" in check["remedy"]
+
+
+def test_what_was_given_instead_of_what_was_found_is_doubted_unless_it_is_the_same():
+    found = Alignment(np.eye(4), SURE)
+    shifted = np.eye(4)
+    shifted[0, 3] = 2
+    assert judge.alignment_report(found, Affine(shifted), GRID)["confidence"] == "high"
+    shifted[0, 3] = 20
+    assert judge.alignment_report(found, Affine(shifted), GRID)["confidence"] == "low"
+    assert judge.alignment_report(Affine(shifted), Affine(shifted), GRID) == {"confidence": "given"}
+
+
+@pytest.mark.parametrize(
+    "weakness", [{"similarity": 0.3}, {"agreement": 0.2, "margin": 0.1}, {"stretch": 1.8}], ids=str
+)
+def test_each_kind_of_evidence_can_be_missing(weakness):
+    assert SURE.high
+    assert not replace(SURE, **weakness).high

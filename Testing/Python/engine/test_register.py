@@ -61,6 +61,8 @@ def test_the_report_is_plain_json_and_says_what_each_stage_brought(precise):
     assert report["quality"]["tre_mm"]["after"] < report["quality"]["tre_mm"]["after_align"]
     assert report["jacobian"]["folded_voxels"] == 0
     assert {check["verdict"] for check in report["checks"]} <= {"good", "check", "poor"}
+    assert report["alignment"]["confidence"] == "high"
+    assert "Affine alignment found" in {check["name"] for check in report["checks"]}
 
 
 def test_warped_keeps_the_moving_images_type_and_lies_on_the_fixed_grid(coarse_phantom, found):
