@@ -54,7 +54,7 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
 }
 """The functions that make up each part; one within another belongs to the outer."""
 _QUESTION = torch.ops.aten._local_scalar_dense.default
-_WITHOUT_KERNEL = ("_local_scalar_dense", "empty", "empty_like", "empty_strided", "new_empty", "lift_fresh", "detach")
+_WITHOUT_KERNEL = ("_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty", "lift_fresh", "detach")
 _ONLY_WRITTEN = ("copy_", "fill_", "zero_")
 
 HEADER = """| part | kernels | GB, one by one | ms | GB, fused | ms | {measured}
@@ -62,11 +62,11 @@ HEADER = """| part | kernels | GB, one by one | ms | GB, fused | ms | {measured}
 MEASURED = "CPU seconds here | GB/s, fused |", "---|---|"
 INTRODUCTION = """The refinement of a {size} pair at {terabytes:g} TB/s (an H200) and {launch:g} microseconds a
 kernel, counted by `python -m benchmarks.refinement --write`, without a GPU. One by one: every kernel reads its inputs
-and writes its result, as the code stands; it takes the longest of its launch, its bytes and its arithmetic (67 TFLOPS
-of float32). Fused: each part reads what it is made of and writes what it makes once, in 4-byte values. With N voxels of either image and M of the field, an
-iteration is 3M + 2N for the warp, 2N + 3N and 5N + N for the local correlation, 2N + 3M for the force, 3M + M for the
-evening, 4M + 3M and 3M + 3M for smoothing the force and the field, 9M for advancing; a check for folds is 3M. Mending
-is counted as if there was nothing to mend."""
+and writes its result, as the code stands; it takes the longest of its launch, its bytes and its arithmetic (at 67
+TFLOPS in float32). Fused: each part reads what it is made of and writes what it makes once, in 4-byte values. With N
+voxels of either image and M of the field, an iteration is 3M + 2N for the warp, 2N + 3N and 5N + N for the local
+correlation, 2N + 3M for the force, 3M + M for the evening, 4M + 3M and 3M + 3M for smoothing the force and the field,
+9M for advancing; a check for folds is 3M. Mending is counted as if there was nothing to mend."""
 
 
 @dataclass

@@ -30,6 +30,7 @@ def volume() -> torch.Tensor:
         (lambda a, b: a + b[:1].expand(10, 12), 2.1),
         (lambda a, b: a.T[3:].reshape(-1, 10), 0),
         (lambda a, b: torch.empty_like(a), 0),
+        (lambda a, b: a[:, None] @ b.T, 2 + 100 / 120),
     ],
 )
 def test_an_operation_moves_what_it_reads_and_what_it_writes(operation, times):
