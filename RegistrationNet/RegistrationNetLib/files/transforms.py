@@ -140,7 +140,7 @@ def _read_itk(path: Path) -> sitk.Transform:
 def _steps(transform: sitk.Transform, path: Path, on_note: OnNote) -> Iterable[Step]:
     """The steps of a transform in the order in which they act on points."""
     name = transform.GetName()
-    if name == "CompositeTransform":
+    if name == "CompositeTransform" and not transform.IsLinear():  # of base classes it holds only composites again
         composite = sitk.CompositeTransform(transform)
         for number in reversed(range(composite.GetNumberOfTransforms())):
             yield from _steps(composite.GetNthTransform(number), path, on_note)

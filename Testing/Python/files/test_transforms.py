@@ -262,3 +262,13 @@ def test_the_inverse_file_leads_simpleitk_back_as_well_as_it_says(tmp_path, stre
     assert error.mean() == pytest.approx(quality["mean_error_mm"], abs=1e-3)
     assert 100 * np.mean(error <= 0.05) == pytest.approx(quality["within_tolerance_percent"], abs=1)
     assert quality["within_tolerance_percent"] > 98
+
+
+def test_a_text_file_of_the_base_class_of_linear_transforms_is_read(tmp_path):
+    """As the transforms published with scans sometimes are; SimpleITK wraps them in composites without end."""
+    file = tmp_path / "to_common_space.txt"
+    file.write_text(
+        "#Insight Transform File V1.0\n#Transform 0\nTransform: MatrixOffsetTransformBase_double_3_3\n"
+        "Parameters: 0 -1 0 1 0 0 0 0 1 10 20 30\nFixedParameters: 1 2 3\n"
+    )
+    np.testing.assert_allclose(read_transform(file)([[2.0, 2, 3], [1, 2, 4]]), [[11, 23, 33], [11, 22, 34]])
