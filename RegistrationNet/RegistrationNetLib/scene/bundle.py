@@ -96,8 +96,10 @@ def _name_files(fixed: Any, moving: Any, result: SceneResult) -> None:
 
 
 def _rounded(jacobian: Image) -> Image:
-    steps = np.rint(jacobian.data.astype(np.float32) / _JACOBIAN_STEP)
-    return replace(jacobian, data=(steps * _JACOBIAN_STEP).astype(np.float32))
+    values = jacobian.data.astype(np.float32)
+    np.rint(np.divide(values, _JACOBIAN_STEP, out=values), out=values)  # in place: a whole body has no room for copies
+    values *= _JACOBIAN_STEP
+    return replace(jacobian, data=values)
 
 
 def _shrink_transform(content: Path, mapping: Mapping) -> None:
