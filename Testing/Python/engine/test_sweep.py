@@ -24,8 +24,9 @@ def test_the_shift_of_a_turned_image_is_found_to_a_cell(shift, degrees):
     np.testing.assert_allclose(best.affine.matrix[:3, :3], turn)
 
 
-def test_half_an_image_is_found_in_the_whole():
-    whole, part = image(grid()), image(grid(half=30, center=(20, 10, 0)))
+@pytest.mark.parametrize("center", [(20, 10, 0), (-20, -30, 10), (25, 30, -15)])
+def test_a_part_is_found_in_the_whole_wherever_it_lies_and_the_whole_around_it(center):
+    whole, part = image(grid()), image(grid(half=24, center=center))
     for fixed, moving in ((whole, part), (part, whole)):
         best = sweep(prepare(fixed, moving, Prepare()), [np.eye(3)])[0]
         assert np.linalg.norm(best.affine(np.zeros(3))) < 12
