@@ -95,6 +95,17 @@ def free_threads() -> Iterator[None]:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """For searches that make much of the last bits of a sum, which depend on how many threads share it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def flushed_denormals() -> Iterator[None]:
     """Numbers next to zero count as zero: a flat background computes five times faster. Restored afterwards, and kept
     away from scipy's search trees, which never end on equal coordinates then."""

@@ -212,7 +212,7 @@ def _register(
     if constraints.region is not None and initial is not None:  # whose surroundings are to stay
         affine = header.affine
     else:
-        with devices.flushed_denormals():
+        with devices.flushed_denormals(), devices.one_thread():
             affine = (symmetric.align_both if even else align)(prepared, settings.align, kind, start, advance)
     refining = (symmetric.decided if even else decided)(prepared, affine, settings.refine)
     if refining.similarity == "mind":
