@@ -36,10 +36,10 @@ def as_it_is(field: Tensor) -> Tensor:
 def fit_to_store(field: Tensor, spacing: Sequence[float], keep: Keep = as_it_is) -> Tensor:
     """The field neither folded nor bent; mending one may bring back a little of the other."""
     for _ in range(4):
-        mended = unfold(unbend(field, spacing, keep), keep=keep)
-        if mended is field:
+        straight = unbend(field, spacing, keep)
+        field = unfold(straight, keep=keep)
+        if field is straight:
             break
-        field = mended
     return field
 
 
@@ -78,7 +78,7 @@ def unbend(field: Tensor, spacing: Sequence[float], keep: Keep = as_it_is) -> Te
 
     Half way between two voxels a cubic through four in a row is (9 b + 9 c - a - d) / 16, a line (b + c) / 2.
     """
-    for _ in range(10):
+    for _ in range(40):
         bent = _bent(field, spacing)
         if not bool(bent.any()):
             break

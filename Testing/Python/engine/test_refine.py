@@ -12,7 +12,8 @@ from RegistrationNetLib.core.filters import smooth
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
 from RegistrationNetLib.core.spatial import jacobian_determinant
-from RegistrationNetLib.engine.mend import corner_determinant, extend, unbend, unfold
+from RegistrationNetLib.engine import mend
+from RegistrationNetLib.engine.mend import corner_determinant, extend, fit_to_store, unbend, unfold
 from RegistrationNetLib.engine.prepare import Prepared, prepare
 from RegistrationNetLib.engine.refine import refine
 from RegistrationNetLib.engine.settings import Prepare, Refine, Settings
@@ -166,6 +167,21 @@ def test_few_slices_are_no_trouble_where_cubic_interpolation_has_too_few(shape):
         if shape[axis - 2] > 3:
             a, b, c, d = (gentle.narrow(axis, start, shape[axis - 2] - 3) for start in range(4))
             assert float(((b + c - a - d) / 16 * 2).norm(dim=1).max()) <= 0.2
+
+
+def test_a_field_with_nothing_left_to_mend_is_not_looked_at_again(monkeypatch):
+    looks = []
+    for name in ("corner_determinant", "_bent"):
+        plain = getattr(mend, name)
+        monkeypatch.setattr(mend, name, lambda *args, plain=plain, name=name: looks.append(name) or plain(*args))
+    field = torch.zeros(1, 3, 20, 20, 20)
+    field[:, :, 10, 10, 10] = 0.5  # bent, but not folded
+    mended = fit_to_store(field, (2.0, 2.0, 2.0))
+    assert looks == ["_bent"] * looks.count("_bent") + ["corner_determinant"]
+    assert not torch.equal(mended, field)
+    looks.clear()
+    assert fit_to_store(mended, (2.0, 2.0, 2.0)) is mended
+    assert looks == ["_bent", "corner_determinant"]
 
 
 @pytest.mark.parametrize("size", [0.0, 1.0, 6.0])
