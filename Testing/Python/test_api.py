@@ -33,9 +33,10 @@ def test_paths_simpleitk_images_and_images_give_the_same(phantom, by_image, tmp_
         write_image(image, tmp_path / f"{name}.nrrd")
     by_path = register(tmp_path / "fixed.nrrd", str(tmp_path / "moving.nrrd"), **RIGID)
     by_sitk = register(*(image_to_sitk(image) for image in sides.values()), **RIGID)
-    for other in (by_path, by_sitk):
+    for other, within in ((by_sitk, 0.0), (by_path, 0.02)):  # mm; the last digits of a file's directions are cut
         assert type(other) is type(by_image) is Registration
-        np.testing.assert_allclose(other.mapping.affine.matrix, by_image.mapping.affine.matrix, atol=1e-6)
+        points = phantom.fixed.grid.corners()
+        np.testing.assert_allclose(other.mapping(points), by_image.mapping(points), rtol=0, atol=within)
     assert by_path.report["fixed"]["path"] == str(tmp_path / "fixed.nrrd")
     assert by_image.report["fixed"]["path"] is None
 

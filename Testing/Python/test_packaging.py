@@ -67,7 +67,7 @@ def test_program_starts_the_command_line() -> None:
 
 
 def test_one_version_everywhere() -> None:
-    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    newest = re.search(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert newest is not None
     assert newest.group(1) == RegistrationNetLib.__version__ == metadata.version("registrationnet")
 

@@ -61,6 +61,13 @@ class Grid:
         return cls((int(sizes[0]), int(sizes[1]), int(sizes[2])), matrix)
 
     @cached_property
+    def order(self) -> tuple[int, int, int]:
+        """The tensor's axes sorted by their directions in the world: the same however the voxels are stored."""
+        directions = np.abs(self.voxel_to_world[:3, :3] / self.spacing).round(6)
+        first, second, third = sorted(range(3), key=lambda axis: tuple(directions[:, axis]), reverse=True)
+        return first, second, third
+
+    @cached_property
     def spacing(self) -> NDArray[np.float64]:
         """Millimetres per tensor axis, (3,)."""
         return np.asarray(np.linalg.norm(self.voxel_to_world[:3, :3], axis=0))

@@ -42,20 +42,21 @@ def compose(first: Tensor, then: Tensor) -> Tensor:
     return first + warp(then, first)
 
 
-def advance(displacement: Tensor, step: Tensor) -> Tensor:
+def advance(displacement: Tensor, step: Tensor, order: Sequence[int] = (0, 1, 2)) -> Tensor:
     """s + u o (id + s) for a step s of less than a voxel: `compose(s, u)` to second order in s, without sampling.
 
-    The step acts as three, one along each axis: linear interpolation between neighbours that are known beforehand, in a
-    fifth of the time. Each is one-to-one where s changes by less than a voxel a voxel, and so then is the whole.
+    The step acts as three, one along each axis, in this order: linear interpolation between neighbours that are known
+    beforehand, in a fifth of the time. Each is one-to-one where s changes by less than a voxel a voxel, and so then is
+    the whole.
     """
     out = torch.empty_like(displacement)
     for rows in slabs(displacement):
-        ahead, back = step[:, :, rows].clamp(min=0), step[:, :, rows].clamp(max=0)
         around, inner = reach(rows, 1, displacement.shape[2])
-        part = _shifted(displacement[:, :, around], 2, ahead[:, :1], back[:, :1], inner)
-        for axis in (1, 2):
-            along = slice(axis, axis + 1)
-            part = _shifted(part, 2 + axis, ahead[:, along], back[:, along], slice(0, part.shape[2 + axis]))
+        part, where = displacement[:, :, around], around
+        for axis in order:
+            keep, where = (inner, rows) if axis == 0 else (slice(0, part.shape[2 + axis]), where)
+            by = step[:, axis : axis + 1, where]
+            part = _shifted(part, 2 + axis, by.clamp(min=0), by.clamp(max=0), keep)
         torch.add(part, step[:, :, rows], out=out[:, :, rows])
     return out
 

@@ -82,6 +82,7 @@ def pace(prepared: Prepared, level: Plan, settings: Refine, device: torch.device
         "force_sigma": [force_sigma / r for r in relative],
         "field_sigma": [field_sigma / r for r in relative],
         "step": settings.step,
+        "order": level.field_grid.order,
     }
 
 
@@ -105,6 +106,7 @@ class Level:
     force_sigma: list[float]
     field_sigma: list[float]
     step: float
+    order: tuple[int, int, int]  # of the axes, in which a step is taken: by the world, not by how voxels are stored
     hold: Hold
 
     def climb(self, field: Tensor, steps: int, progress: Progress) -> Tensor:
@@ -118,7 +120,7 @@ class Level:
         for index in range(steps):
             progress(index / steps)
             step = self.hold.limit(self.step_along(force, size))
-            field = self.hold.keep(smooth(spatial.advance(field, step), self.field_sigma))
+            field = self.hold.keep(smooth(spatial.advance(field, step, self.order), self.field_sigma))
             value, force = self.value_and_force(field)
             if value <= start_value:
                 field, force, size = start, start_force, size / 2

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from RegistrationNetLib.core.errors import GeometryError, InputError
 from RegistrationNetLib.core.grid import Grid
-from RegistrationNetLib.core.inverse import INVERSE_FILE_TOLERANCE_MM, dense_inverse
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping, Step
 from RegistrationNetLib.files.bspline import sampled_bspline
 from RegistrationNetLib.files.checks import OnNote, log_note, quiet, require_file, told
@@ -67,6 +66,8 @@ def write_inverse(mapping: Mapping, over: Grid, path: str | Path) -> dict[str, A
     A composed field has no closed inverse, so it is computed (`dense_inverse`) and every voxel of `over`, the fixed
     image's grid, is sent there and back: the errors say how far from its place it ends, mm.
     """
+    from RegistrationNetLib.core.inverse import INVERSE_FILE_TOLERANCE_MM, dense_inverse  # needs PyTorch
+
     inverse, reached = dense_inverse(mapping, over)
     write_transform(inverse, path)
     return {

@@ -168,7 +168,7 @@ CORE_AND_FILES = (
     Mistake("affine written moving to fixed", FIELD_FILE, matrix_to(np.linalg.inv), "simpleitk_maps_points_as_known"),
     Mistake(
         "images carried by the inverse",
-        (ROOT + "core.resample._positions",),
+        (ROOT + "core.resample.places",),
         lambda original: lambda mapping, *rest: original(mapping.inverse(), *rest),
         "dense_warp_is_the_moving_value_at_the_mapped_point",
     ),
@@ -184,7 +184,7 @@ CORE_AND_FILES = (
     ),
     Mistake(
         "images through the steps last to first",
-        (ROOT + "core.resample._positions",),
+        (ROOT + "core.resample.places",),
         backwards,
         "dense_warp_is_the_moving_value_at_the_mapped_point",
     ),
