@@ -142,7 +142,7 @@ def test_beyond_a_field_that_does_not_end_in_zeros_simpleitk_agrees_and_slicer_c
 def test_a_registration_does_not_depend_on_the_storage_order_of_its_images(pair: PhantomPair) -> None:
     """Sums run in another order, and rounding grows in a greedy search: 0.1 mm is a fiftieth of these voxels.
 
-    Whether a voxel is bent so much that it is mended is a yes or no, which rounding may turn: few points, a little more.
+    Whether a voxel is bent so much that it is mended is a yes or no, which rounding may turn: few points, more.
     """
     one, other = Storage((2, 0, 1), (True, False, True)), Storage((1, 0, 2), (False, True, False))
     plain = register(pair.fixed, pair.moving).mapping
