@@ -14,6 +14,7 @@ from RegistrationNetLib.core.errors import InputError, RegistrationError
 from RegistrationNetLib.core.grid import Points
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
+from RegistrationNetLib.engine.constraints import MARGIN_MM, Constraints
 from RegistrationNetLib.engine.memory import peak_memory_mib
 from RegistrationNetLib.engine.result import IsCancelled, OnProgress, Reference, Registration
 from RegistrationNetLib.engine.settings import Settings
@@ -36,6 +37,7 @@ class Pair:
     fixed_mask: Image | None = None
     moving_mask: Image | None = None
     initial: Mapping | None = None
+    constraints: Constraints = field(default_factory=Constraints)
     reference: Reference | None = None
     paths: tuple[str | None, str | None] = (None, None)
     notes: Notes = field(default_factory=list)
@@ -51,6 +53,12 @@ def register(
     initial: str | Path | Mapping | None = None,
     fixed_mask: Source | None = None,
     moving_mask: Source | None = None,
+    keep_rigid: Source | None = None,
+    keep_volume: Source | None = None,
+    region: Source | None = None,
+    region_margin_mm: float = MARGIN_MM,
+    fixed_hints: Landmarks | None = None,
+    moving_hints: Landmarks | None = None,
     fixed_labels: Source | None = None,
     moving_labels: Source | None = None,
     fixed_landmarks: Landmarks | None = None,
@@ -64,7 +72,10 @@ def register(
     fixed, moving, masks, labels: a path (any format SimpleITK reads, or a DICOM folder), a SimpleITK image, an `Image`.
     preset: "fast", "balanced" or "accurate"; settings: all of them, instead of a preset.
     initial: a transform file or a `Mapping`, fixed to moving points, LPS mm, from which to start.
-    labels, landmarks: only to judge the result; landmarks as a file or (N, 3) points in LPS mm, in the same order.
+    keep_rigid, keep_volume: label maps or masks of the fixed image whose pieces only turn and shift, or keep their
+    volume; region: a mask outside of which, beyond a margin, nothing is deformed. See `engine.constraints`.
+    hints: points that guide the search; a file or (N, 3) points in LPS mm, in the same order.
+    labels, landmarks: only to judge the result; landmarks are given as hints are.
     choices: single settings over the preset: model="udrnet", weights="own.safetensors", transform="affine",
     device="cpu", refine__steps_full=4.
     Raises the errors of `core.errors`, each with a sentence for the user.
@@ -76,6 +87,12 @@ def register(
         moving,
         fixed_mask=fixed_mask,
         moving_mask=moving_mask,
+        keep_rigid=keep_rigid,
+        keep_volume=keep_volume,
+        region=region,
+        region_margin_mm=region_margin_mm,
+        fixed_hints=fixed_hints,
+        moving_hints=moving_hints,
         fixed_labels=fixed_labels,
         moving_labels=moving_labels,
         fixed_landmarks=fixed_landmarks,
@@ -98,6 +115,7 @@ def register_pair(
         initial=pair.initial,
         fixed_mask=pair.fixed_mask,
         moving_mask=pair.moving_mask,
+        constraints=pair.constraints,
         reference=pair.reference,
         on_progress=on_progress,
         cancelled=cancelled,
@@ -115,6 +133,12 @@ def read_pair(
     *,
     fixed_mask: Source | None = None,
     moving_mask: Source | None = None,
+    keep_rigid: Source | None = None,
+    keep_volume: Source | None = None,
+    region: Source | None = None,
+    region_margin_mm: float = MARGIN_MM,
+    fixed_hints: Landmarks | None = None,
+    moving_hints: Landmarks | None = None,
     fixed_labels: Source | None = None,
     moving_labels: Source | None = None,
     fixed_landmarks: Landmarks | None = None,
@@ -133,10 +157,17 @@ def read_pair(
     masks = [_optional(fixed_mask, "mask", "fixed", notes), _optional(moving_mask, "mask", "moving", notes)]
     for extra, image in zip((*labels, *masks), (fixed_image, moving_image) * 2, strict=True):
         _require_fit(extra, image)
-    landmarks = [
-        _landmarks(source, points_in, image)
-        for source, image in ((fixed_landmarks, fixed_image), (moving_landmarks, moving_image))
-    ]
+    marked = {
+        "rigid": _optional(keep_rigid, "labels", "keep-rigid", notes),
+        "volume": _optional(keep_volume, "labels", "keep-volume", notes),
+        "region": _optional(region, "mask", "region", notes),
+    }
+    for extra in marked.values():
+        _require_fit(extra, fixed_image)
+    landmarks, hints = (
+        (_landmarks(ours, points_in, fixed_image), _landmarks(theirs, points_in, moving_image))
+        for ours, theirs in ((fixed_landmarks, moving_landmarks), (fixed_hints, moving_hints))
+    )
     known = any(value is not None for value in (*labels, *landmarks))
     return Pair(
         fixed_image,
@@ -144,6 +175,7 @@ def read_pair(
         fixed_mask=masks[0],
         moving_mask=masks[1],
         initial=_mapping(initial),
+        constraints=Constraints(**marked, margin_mm=region_margin_mm, hints=_paired(*hints)),
         reference=Reference(labels[0], labels[1], landmarks[0], landmarks[1]) if known else None,
         paths=(_path_of(fixed), _path_of(moving)),
         notes=notes,
@@ -233,7 +265,7 @@ def _optional(source: Source | None, kind: str, name: str, notes: Notes) -> Imag
 
 def _require_fit(extra: Image | None, image: Image) -> None:
     """Labels and masks must lie where their image lies; a map of another patient or grid is a mistake."""
-    if extra is None:
+    if extra is None or not (extra.scalar > 0).any():
         return
     inside = image.grid.contains(extra.grid.to_world(np.argwhere(extra.scalar > 0)))
     if inside.mean() < 0.5:
@@ -261,6 +293,12 @@ def _landmarks(source: Landmarks | None, points_in: str, image: Image) -> Points
             "are in LPS mm (or say --points-in ras or voxel)."
         )
     return points
+
+
+def _paired(fixed: Points | None, moving: Points | None) -> tuple[Points, Points] | None:
+    if (fixed is None) != (moving is None):
+        raise InputError("Only one side's hints were given. Give them for both images, or for neither.")
+    return None if fixed is None or moving is None else (fixed, moving)
 
 
 def _mapping(source: str | Path | Mapping | None) -> Mapping | None:

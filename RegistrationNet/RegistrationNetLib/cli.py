@@ -13,6 +13,7 @@ import click
 
 from RegistrationNetLib.core.errors import RegistrationError
 from RegistrationNetLib.core.version import __version__
+from RegistrationNetLib.engine.constraints import MARGIN_MM
 from RegistrationNetLib.engine.result import OnProgress
 from RegistrationNetLib.engine.settings import PRESETS, STAGES, Knob, Settings, knobs
 from RegistrationNetLib.networks import registry
@@ -133,13 +134,37 @@ def main() -> None:
 @click.option("--inverse", is_flag=True, help="Write inverse.h5 too, for programs that cannot invert a field.")
 @click.option("--fixed-mask", type=PATH, help="Where in the fixed image the similarity may look (nonzero voxels).")
 @click.option("--moving-mask", type=PATH, help="The same for the moving image.")
+@click.option(
+    "--keep-rigid",
+    type=PATH,
+    help="Mask or label map of the fixed image; each piece of it only turns and shifts (a bone, an implant).",
+)
+@click.option(
+    "--keep-volume",
+    type=PATH,
+    help="The same for what keeps its volume, beside the affine's scaling of the whole (a lesion that is measured).",
+)
+@click.option("--region", type=PATH, help="Mask of the fixed image; only what it marks is deformed.")
+@click.option(
+    "--region-margin-mm",
+    type=float,
+    default=MARGIN_MM,
+    show_default=True,
+    help="Around the region, where the deformation fades; beyond it all stays as the affine or --initial has it.",
+)
+@click.option(
+    "--fixed-hints",
+    type=PATH,
+    help="Points in the fixed image that guide the registration (CSV, .mrk.json, .fcsv, .txt); landmarks only measure.",
+)
+@click.option("--moving-hints", type=PATH, help="The same points in the moving image, in the same order.")
 @click.option("--fixed-labels", type=PATH, help="Label map of the fixed image, to measure Dice and HD95.")
 @click.option("--moving-labels", type=PATH, help="Label map of the moving image.")
 @click.option(
     "--fixed-landmarks", type=PATH, help="Points in the fixed image (CSV, .mrk.json, .fcsv, .txt), to measure TRE."
 )
 @click.option("--moving-landmarks", type=PATH, help="The same points in the moving image, in the same order.")
-@click.option("--points-in", type=POINTS_IN, default="lps", show_default=True, help="Coordinates of CSV landmarks.")
+@click.option("--points-in", type=POINTS_IN, default="lps", show_default=True, help="Coordinates of CSV points.")
 @click.option("--fixed-series", help="Which series of a fixed DICOM folder (number from the list, or UID).")
 @click.option("--moving-series", help="Which series of a moving DICOM folder.")
 @advanced

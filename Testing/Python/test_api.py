@@ -1,5 +1,6 @@
 """The one call for scripts: any kind of input, one kind of result, and mistakes answered in a sentence."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import SimpleITK as sitk
 
 from RegistrationNetLib import register, save
 from RegistrationNetLib.core.errors import InputError, SettingsError
+from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.engine.result import Registration
 from RegistrationNetLib.files.geometry import image_to_sitk
 from RegistrationNetLib.files.images import write_image
@@ -70,9 +72,36 @@ def test_a_mask_may_be_all_ones_and_labels_must_be_whole_numbers(phantom):
         ({"refine__steps_full": -3}, SettingsError, "steps_full is -3"),
         ({"preset": "best"}, SettingsError, "no preset 'best'"),
         ({"initial": Path("nowhere.h5")}, InputError, "nowhere"),
+        ({"keep_rigid": np.zeros(3)}, InputError, "keep-rigid labels is of type ndarray"),
+        ({"region_margin_mm": -1.0}, InputError, "margin around the region is -1 mm"),
+        ({"fixed_hints": [[0.0, 0.0, 0.0]]}, InputError, "Only one side's hints were given"),
+        ({"fixed_hints": [[999.0, 0, 0]], "moving_hints": [[0.0, 0, 0]]}, InputError, "1 of 1 landmarks lie outside"),
     ],
 )
 def test_mistakes_are_answered_in_a_sentence(phantom, wrong, error, words):
     call: dict[str, Any] = {"fixed": phantom.fixed, "moving": phantom.moving, **wrong}
     with pytest.raises(error, match=words):
         register(**call)
+
+
+def test_constraints_are_given_as_files_and_reported(phantom, tmp_path):
+    """Labels of another patient are refused, as with masks."""
+    labels = phantom.fixed_labels
+    lesion = np.linalg.norm(labels.grid.points() - labels.grid.center, axis=-1) < 12
+    region = np.linalg.norm(labels.grid.points() - labels.grid.center, axis=-1) < 40
+    for name, marked in (("lesion", lesion), ("region", region)):
+        write_image(Image(marked.astype(np.uint8)[None], labels.grid, name=name), tmp_path / f"{name}.nii.gz")
+    for side in ("fixed", "moving"):
+        points = getattr(phantom, f"{side}_landmarks")
+        np.savetxt(tmp_path / f"{side}.csv", points, delimiter=",", header="x,y,z", comments="")
+    asked = {"keep_volume": tmp_path / "lesion.nii.gz", "region": tmp_path / "region.nii.gz"}
+    hints = {f"{side}_hints": tmp_path / f"{side}.csv" for side in ("fixed", "moving")}
+    result = register(phantom.fixed, phantom.moving, preset="fast", **asked, **hints)
+    reached = result.report["constraints"]
+    assert reached["volume"][0]["part"] == "'lesion.nii.gz'"
+    assert reached["region"] == {"margin_mm": 10.0, "largest_change_outside_mm": 0.0}
+    assert reached["hints"]["pairs"] == len(phantom.fixed_landmarks)
+    assert "quality" not in result.report  # hints guide, landmarks measure
+    other = replace(labels, grid=labels.grid.padded((400, 0, 0), (-400, 0, 0)), name="other.nii")
+    with pytest.raises(InputError, match=r"'other\.nii' does not fit"):
+        register(phantom.fixed, phantom.moving, region=other)

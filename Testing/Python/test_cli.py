@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from RegistrationNetLib import api
 from RegistrationNetLib.cli import main
+from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.engine.settings import Align, Prepare, Refine, knobs
 from RegistrationNetLib.files.images import write_image
 from RegistrationNetLib.networks import registry, weights
@@ -98,6 +99,21 @@ def test_the_inverse_file_leads_back(pair, results):
         point = fixed.TransformIndexToPhysicalPoint(index)
         error = np.linalg.norm(np.subtract(back.TransformPoint(there.TransformPoint(point)), point))
         assert error < inverse["tolerance_mm"]
+
+
+def test_what_is_asked_to_be_kept_is_said_to_be_kept(pair, tmp_path):
+    fixed = phantom_pair(voxel_mm=4.5).fixed
+    near = np.linalg.norm(fixed.grid.points() - fixed.grid.center, axis=-1)
+    for name, radius in (("bone", 12.0), ("near", 45.0)):
+        write_image(Image((near < radius).astype(np.uint8)[None], fixed.grid), tmp_path / f"{name}.nii.gz")
+    asked = ("--keep-rigid", tmp_path / "bone.nii.gz", "--region", tmp_path / "near.nii.gz", "--region-margin-mm", 8)
+    hints = ("--fixed-hints", pair / "fixed_landmarks.csv", "--moving-hints", pair / "moving_landmarks.csv")
+    images = (pair / "fixed.nii.gz", pair / "moving.nii.gz")
+    status, said = run("register", *images, "-o", tmp_path / "out", "--preset", "fast", *asked, *hints)
+    assert status == 0, said
+    assert "ok Parts kept rigid (deviation from rigid): 0.00 mm at most, 1 in all" in said
+    assert "ok Largest change outside the region and its margin: 0.000 mm" in said
+    assert "ok Hints (mean distance of the pairs): " in said
 
 
 def test_a_second_run_replaces_the_first_and_leaves_other_files_alone(pair, tmp_path):

@@ -1,5 +1,5 @@
 """Holding a deformation to what is asked of it, at every iteration of a level: parts that only turn and shift or keep
-their volume, and surroundings that do not move.
+their volume, surroundings that do not move, points that belong together.
 
 A step inside a part is replaced by the motion of the part's kind nearest to it and blended smoothly into the steps
 around it: velocities are blended, not positions, after Arsigny's polyrigid transformations, so that the composed
@@ -23,7 +23,10 @@ from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.core.resample import warp
-from RegistrationNetLib.engine.constraints import Constraints, Parts, distance_from
+from RegistrationNetLib.engine.constraints import Constraints
+from RegistrationNetLib.engine.hints import Hints, Pull
+from RegistrationNetLib.engine.parts import Parts, distance_from
+from RegistrationNetLib.engine.rigid import nearest_rotation
 
 _BLEND = 1.5  # voxels, sigma over which a part's step passes into those around it
 _COLLAR = 2  # voxels around a part whose forces move it too
@@ -41,6 +44,7 @@ class Hold:
     window: (1, 1, D, H, W), 1 in the region, 0 where nothing may move.
     """
 
+    pull: Pull | None = None
     window: Tensor | None = None
     parts: HeldParts | None = None
 
@@ -48,8 +52,10 @@ class Hold:
         """A deformation to start from, let in as far as something may move."""
         return start if self.window is None else start * self.window
 
-    def limit(self, step: Tensor) -> Tensor:
-        """A step (1, 3, D, H, W) as it may be taken."""
+    def limit(self, step: Tensor, field: Tensor) -> Tensor:
+        """A step from a field, (1, 3, D, H, W), as it may be taken, pulled towards the hints."""
+        if self.pull is not None:
+            step = step + self.pull(field)
         if self.window is not None:
             step = step * self.window
         if self.parts is not None:
@@ -72,12 +78,11 @@ class Restraint:
     parts: Parts | None
     distance: Image | None
     margin_mm: float
+    hints: Hints | None = None
 
     @classmethod
-    def of(cls, constraints: Constraints, fixed: Grid) -> Restraint | None:
-        """None where nothing is asked. Raises InputError where a part reaches out of the region."""
-        if not constraints.on_deformation:
-            return None
+    def of(cls, constraints: Constraints, fixed: Grid) -> Restraint:
+        """Raises InputError where a part reaches out of the region."""
         parts = Parts.of(constraints, fixed)
         region = constraints.region
         distance = None if region is None else Image(distance_from(region, fixed)[None], fixed, np.inf, region.name)
@@ -96,12 +101,17 @@ class Restraint:
         exact: whether parts must be kept at every voxel, or roughly, on the way to finer grids.
         """
         window = None if self.distance is None else torch.from_numpy(self._window(grid))[None, None].to(device)
-        parts = (
-            None
-            if self.parts is None
-            else HeldParts.of(self.parts.nodes(grid, exact), self.parts.rigid, grid, affine, device)
+        hints, parts = self.hints, self.parts
+        nearest = float(self.grid.spacing.min())
+        return Hold(
+            None if hints is None else hints.pull(grid, affine, nearest, device),
+            window,
+            None if parts is None else HeldParts.of(parts.nodes(grid, exact), parts.rigid, grid, affine, device),
         )
-        return Hold(window, parts)
+
+    def __bool__(self) -> bool:
+        """Whether anything is asked."""
+        return not (self.parts is None and self.distance is None and self.hints is None)
 
     def _window(self, grid: Grid) -> NDArray[np.float32]:
         """1 in the region, falling as half a cosine; 0 at every node that reaches a voxel beyond the margin."""
@@ -233,13 +243,11 @@ def _outer(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _rigid(voxel: NDArray[np.float64], total: NDArray[np.float64]) -> Fit:
-    """The map in voxels that, seen in mm, is a rotation (Kabsch): `total` takes voxels to where they end, mm."""
+    """The map in voxels that, seen in mm, is a rotation: `total` takes voxels to where they end, mm."""
     back = np.linalg.inv(total)
 
     def fit(yx: NDArray[np.float64], xx: NDArray[np.float64]) -> NDArray[np.float64]:
-        left, _, right = np.linalg.svd(total @ yx @ voxel.T)
-        left[:, 2] *= np.sign(np.linalg.det(left @ right))
-        return np.asarray(back @ left @ right @ voxel)
+        return np.asarray(back @ nearest_rotation(total @ yx @ voxel.T) @ voxel)
 
     return fit
 

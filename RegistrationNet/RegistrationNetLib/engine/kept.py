@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from RegistrationNetLib.core.grid import Points
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.core.resample import field_in, slabs
-from RegistrationNetLib.engine.constraints import Parts
 from RegistrationNetLib.engine.hold import Restraint
+from RegistrationNetLib.engine.parts import Parts
+from RegistrationNetLib.engine.rigid import nearest_rigid
 
 Quality = dict[str, Any]
 
 _RIGID_MM, _VOLUME_PERCENT = 0.1, 0.25  # what is as good as kept
+_APART_MM, _APART_TIMES = 10.0, 3.0  # that far, and so many times the median, a pair disagrees with the images
 _POINTS = 200_000  # of a part, at which its deviation is measured
 
 
@@ -35,6 +38,26 @@ def report(restraint: Restraint, mapping: Mapping, start: Mapping, jacobian: Ima
     return reached
 
 
+def hints_report(
+    pairs: tuple[Points, Points], trusted: NDArray[np.bool_], stages: dict[str, Mapping]
+) -> tuple[Quality, list[str]]:
+    """Mean distance of the pairs that were used (of all, where none was) after each stage, mm, and of each pair after
+    the last; and a sentence for each that was used and yet ends far from its partner.
+    """
+    fixed, moving = pairs
+    told: Quality = {"pairs": len(fixed), "left_out": [int(index) + 1 for index in np.flatnonzero(~trusted)]}
+    used = trusted if trusted.any() else ~trusted
+    for name, mapping in stages.items():
+        apart = np.linalg.norm(mapping(fixed) - moving, axis=1)
+        told[name] = float(apart[used].mean())
+    told["each_after"] = [round(float(mm), 3) for mm in apart]
+    limit = max(_APART_MM, _APART_TIMES * float(np.median(apart[used])))
+    return told, [
+        f"Hint pair {index + 1} still ends {apart[index]:.0f} mm apart: the images show otherwise. Check its points."
+        for index in np.flatnonzero(trusted & (apart > limit))
+    ]
+
+
 def checks(reached: Quality) -> list[tuple[str, str, bool, str]]:
     """Name, value, whether it was kept, and what to do otherwise."""
     rows = []
@@ -50,7 +73,14 @@ def checks(reached: Quality) -> list[tuple[str, str, bool, str]]:
         rows.append(("Parts kept at their volume (change)", value, abs(worst) <= _VOLUME_PERCENT, remedy))
     if "region" in reached:
         worst = reached["region"]["largest_change_outside_mm"]
-        rows.append(("Largest change outside the region and its margin", f"{worst:.3f} mm", worst == 0, "Tell us."))
+        name, remedy = "Largest change outside the region and its margin", "Report this as an error of the program."
+        rows.append((name, f"{worst:.3f} mm", worst == 0, remedy))
+    if "hints" in reached:
+        hints = reached["hints"]
+        out = f", {len(hints['left_out'])} of {hints['pairs']} pairs left out" if hints["left_out"] else ""
+        value = f"{hints['before']:.2f} mm before, {hints['after']:.2f} mm after{out}"
+        kept = not hints["left_out"] and hints["after"] <= hints["before"]
+        rows.append(("Hints (mean distance of the pairs)", value, kept, "Check the pairs that the notes name."))
     return rows
 
 
@@ -68,11 +98,8 @@ def _parts_report(parts: Parts, mapping: Mapping, jacobian: Image) -> Quality:
 
 
 def _deviation_from_rigid(before: Points, after: Points) -> float:
-    """How far any point lies from where the best rotation and shift (Kabsch) would have it, mm."""
-    x, y = before - before.mean(0), after - after.mean(0)
-    left, _, right = np.linalg.svd(y.T @ x)
-    left[:, 2] *= np.sign(np.linalg.det(left @ right))
-    return float(np.linalg.norm(y - x @ (left @ right).T, axis=1).max())
+    """How far any point lies from where the best rotation and shift would have it, mm."""
+    return float(np.linalg.norm(nearest_rigid(before, after)(before) - after, axis=1).max())
 
 
 def _change_outside(distance: Image, margin_mm: float, mapping: Mapping, start: Mapping) -> float:

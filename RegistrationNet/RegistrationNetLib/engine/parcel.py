@@ -11,7 +11,10 @@ import numpy as np
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
+from RegistrationNetLib.engine.constraints import Constraints
 from RegistrationNetLib.engine.result import Registration
+
+_MARKED = ("rigid", "volume", "region")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -63,6 +66,20 @@ def get_mapping(folder: Path, stem: str) -> Mapping | None:
             field = np.load(folder / f"{stem}-{index}.npy", allow_pickle=False)
             steps.append(Displacement(field, _as_grid(step["grid"]), step["inverted"]))
     return Mapping(tuple(steps))
+
+
+def put_constraints(folder: Path, constraints: Constraints) -> None:
+    for name in _MARKED:
+        put_image(folder, name, getattr(constraints, name))
+    hints = None if constraints.hints is None else [points.tolist() for points in constraints.hints]
+    write_json(folder / "constraints.json", {"margin_mm": constraints.margin_mm, "hints": hints})
+
+
+def get_constraints(folder: Path) -> Constraints:
+    rest = json.loads((folder / "constraints.json").read_text())
+    hints = None if rest["hints"] is None else (np.array(rest["hints"][0]), np.array(rest["hints"][1]))
+    images = {name: get_image(folder, name) for name in _MARKED}
+    return Constraints(**images, margin_mm=rest["margin_mm"], hints=hints)
 
 
 def put_registration(folder: Path, registration: Registration) -> None:

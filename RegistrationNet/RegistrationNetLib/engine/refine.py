@@ -60,7 +60,7 @@ def refine(
     for level, work in zip(plans, effort, strict=True):
         advance = partial(share_of, progress, done / max(sum(effort), 1), work / max(sum(effort), 1))
         field = spatial.resize_field(field.to(device), level.field_grid.shape)
-        if restraint is not None:
+        if restraint:
             hold = restraint.on(level.field_grid, affine, device, exact=level is plans[-1])
             keep = hold.keep
         field = hold.keep(hold.fade(field) if level is plans[0] else field)
@@ -119,7 +119,7 @@ class Level:
         start_value, start_force = value, force = self.value_and_force(field)
         for index in range(steps):
             progress(index / steps)
-            step = self.hold.limit(self.step_along(force, size))
+            step = self.hold.limit(self.step_along(force, size), field)
             field = self.hold.keep(smooth(spatial.advance(field, step, self.order), self.field_sigma))
             value, force = self.value_and_force(field)
             if value <= start_value:

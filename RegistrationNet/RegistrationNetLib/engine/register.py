@@ -26,10 +26,12 @@ from RegistrationNetLib.engine import devices, judge, kept, symmetric
 from RegistrationNetLib.engine.align import align
 from RegistrationNetLib.engine.constraints import Constraints
 from RegistrationNetLib.engine.features import Agreement, coarse_grid, decided
+from RegistrationNetLib.engine.hints import CLEARLY, Hints, guided
 from RegistrationNetLib.engine.hold import Restraint
 from RegistrationNetLib.engine.levels import whole
 from RegistrationNetLib.engine.memory import memory_mib, peak_memory_mib
 from RegistrationNetLib.engine.mend import extend
+from RegistrationNetLib.engine.parts import compared
 from RegistrationNetLib.engine.plan import Task
 from RegistrationNetLib.engine.predict import Model, chosen, predict, require_precision
 from RegistrationNetLib.engine.prepare import Prepared, foreground, prepare
@@ -195,9 +197,10 @@ def _register(
     behind = initial if initial is not None and deformed else Mapping()
     start = initial.affine if initial is not None and not deformed else None
     seen_mask = None if masks[1] is None else _through(behind, fixed, masks[1])
-    restraint = Restraint.of(constraints, fixed.grid)
-    compared = constraints.compared(fixed.grid, masks[0])
-    prepared = prepare(fixed, _through(behind, fixed, moving), settings.prepare, compared, seen_mask)
+    restraint, pairs = Restraint.of(constraints, fixed.grid), constraints.hints
+    hints = None if pairs is None else Hints.of(pairs[0], behind.inverse()(pairs[1]))
+    shown = compared(constraints, fixed.grid, masks[0])
+    prepared = prepare(fixed, _through(behind, fixed, moving), settings.prepare, shown, seen_mask)
     even = settings.refine.symmetric
     if even:
         prepared = symmetric.even(prepared)
@@ -209,10 +212,12 @@ def _register(
 
     advance = run.enter("align", f"Finding the {'rigid' if settings.transform == 'rigid' else 'affine'} alignment")
     kind = "rigid" if settings.transform == "rigid" else "affine"
-    if constraints.region is not None and initial is not None:  # whose surroundings are to stay
-        affine = header.affine
-    else:
-        with devices.flushed_denormals(), devices.one_thread():
+    with devices.flushed_denormals(), devices.one_thread():
+        if constraints.region is not None and initial is not None:  # whose surroundings are to stay
+            affine = header.affine
+        elif hints is not None and start is None:
+            affine, hints = guided(prepared, hints, settings.align, kind, alike, advance)
+        else:
             affine = (symmetric.align_both if even else align)(prepared, settings.align, kind, start, advance)
     refining = (symmetric.decided if even else decided)(prepared, affine, settings.refine)
     if refining.similarity == "mind":
@@ -220,7 +225,7 @@ def _register(
         alike = Agreement(prepared, grid, _weight(body, fixed, grid))
         before = run.stages[0]["similarity"] = alike(header)
     alignment, reached = affine, alike(Mapping((affine,)))
-    if reached < before:
+    if reached < (before if hints is None else before - CLEARLY):
         affine, reached = header.affine, before
         prepared.notes.append("The images fit best as they were given, so the affine alignment was left out.")
     run.leave(reached)
@@ -230,6 +235,7 @@ def _register(
     if settings.transform == "deformable":
         with devices.flushed_denormals():
             chosen_settings = replace(settings, refine=refining)
+            restraint = replace(restraint, hints=hints)
             found, used = _deform(prepared, affine, chosen_settings, model, restraint, device, alike, run)
         network |= {"used": used, "note": model.note}
 
@@ -253,8 +259,14 @@ def _register(
         "displacement_mm": judge.displacement_report(mapping, fixed, body),
         "notes": prepared.notes,
     }
-    if restraint is not None:
-        report["constraints"] = kept.report(restraint, mapping, aligned.then(behind), jacobian)
+    asked = kept.report(restraint, mapping, aligned.then(behind), jacobian)
+    if pairs is not None:
+        trusted = np.zeros(len(pairs[0]), bool) if hints is None else hints.trusted
+        stages = {"before": initial or Mapping(), "after_align": aligned.then(behind), "after": mapping}
+        asked["hints"], notes = kept.hints_report(pairs, trusted, stages)
+        report["notes"] += notes
+    if asked:
+        report["constraints"] = asked
     if reference is not None:
         stages = {"before": initial or Mapping(), "after_align": aligned.then(behind), "after": mapping}
         report["quality"] = judge.reference_report(reference, stages)
@@ -270,7 +282,7 @@ def _deform(
     affine: Affine,
     settings: Settings,
     model: Model,
-    restraint: Restraint | None,
+    restraint: Restraint,
     device: torch.device,
     alike: _Similarity | Agreement,
     run: _Run,
@@ -278,6 +290,8 @@ def _deform(
     """The network's field, refined on this pair, before the affine; and whether the network was of use."""
     run.enter("predict", "Starting without a network" if model.network is None else "Asking the network for a start")
     field, reached = None, run.stages[-2]["similarity"]
+    if restraint.hints is not None:
+        field = restraint.hints.start(prepared.fixed_grid, affine)
     if model.network is not None:
         aligned = warp(Image(prepared.moving[0].numpy(), prepared.moving_grid), Mapping((affine,)), prepared.fixed_grid)
         moving = torch.from_numpy(np.asarray(aligned.data, np.float32))[None]

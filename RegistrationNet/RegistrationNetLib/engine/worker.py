@@ -15,13 +15,14 @@ import sys
 import tempfile
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from RegistrationNetLib.core import errors
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.engine import parcel
+from RegistrationNetLib.engine.constraints import Constraints
 from RegistrationNetLib.engine.result import OnProgress, Registration
 from RegistrationNetLib.engine.settings import Settings
 
@@ -39,6 +40,7 @@ class Request:
     initial: Mapping | None = None
     fixed_mask: Image | None = None
     moving_mask: Image | None = None
+    constraints: Constraints = field(default_factory=Constraints)
 
 
 class Job:
@@ -141,6 +143,7 @@ def _put_request(folder: Path, request: Request) -> None:
     parcel.put_image(folder, "fixed_mask", request.fixed_mask)
     parcel.put_image(folder, "moving_mask", request.moving_mask)
     parcel.put_mapping(folder, "initial", request.initial)
+    parcel.put_constraints(folder, request.constraints)
     parcel.write_json(folder / "settings.json", request.settings.to_dict())
 
 
@@ -155,6 +158,7 @@ def _get_request(folder: Path) -> Request:
         parcel.get_mapping(folder, "initial"),
         parcel.get_image(folder, "fixed_mask"),
         parcel.get_image(folder, "moving_mask"),
+        parcel.get_constraints(folder),
     )
 
 
@@ -175,6 +179,7 @@ def _work(folder: Path) -> None:
             initial=request.initial,
             fixed_mask=request.fixed_mask,
             moving_mask=request.moving_mask,
+            constraints=request.constraints,
             on_progress=report,
             cancelled=(folder / "cancel").exists,
         )

@@ -10,12 +10,14 @@ from dataclasses import replace
 from typing import Any, Literal, Protocol, overload
 
 from RegistrationNetLib.core.errors import InputError
+from RegistrationNetLib.core.grid import Points
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
+from RegistrationNetLib.engine.constraints import MARGIN_MM, Constraints
 from RegistrationNetLib.engine.result import OnProgress, Registration
 from RegistrationNetLib.engine.settings import Settings
 from RegistrationNetLib.engine.worker import Job, Request
-from RegistrationNetLib.scene import transforms, volumes
+from RegistrationNetLib.scene import marks, transforms, volumes
 from RegistrationNetLib.scene.results import SceneResult, place
 
 
@@ -87,6 +89,12 @@ def register_nodes(
     initial_transform: Any = ...,
     fixed_mask: Any = ...,
     moving_mask: Any = ...,
+    keep_rigid: Any = ...,
+    keep_volume: Any = ...,
+    region: Any = ...,
+    region_margin_mm: float = ...,
+    fixed_hints: Any = ...,
+    moving_hints: Any = ...,
     wait: Literal[True] = ...,
     on_progress: OnProgress | None = ...,
     start: Start = ...,
@@ -104,6 +112,12 @@ def register_nodes(
     initial_transform: Any = ...,
     fixed_mask: Any = ...,
     moving_mask: Any = ...,
+    keep_rigid: Any = ...,
+    keep_volume: Any = ...,
+    region: Any = ...,
+    region_margin_mm: float = ...,
+    fixed_hints: Any = ...,
+    moving_hints: Any = ...,
     wait: Literal[False],
     on_progress: OnProgress | None = ...,
     start: Start = ...,
@@ -120,6 +134,12 @@ def register_nodes(
     initial_transform: Any = None,
     fixed_mask: Any = None,
     moving_mask: Any = None,
+    keep_rigid: Any = None,
+    keep_volume: Any = None,
+    region: Any = None,
+    region_margin_mm: float = MARGIN_MM,
+    fixed_hints: Any = None,
+    moving_hints: Any = None,
     wait: bool = True,
     on_progress: OnProgress | None = None,
     start: Start = Job,
@@ -132,7 +152,10 @@ def register_nodes(
     preset: "fast", "balanced" or "accurate"; settings, where given, replace it.
     model: network that predicts a start, or "none"; replaces the settings' own.
     initial_transform: transform node that would bring the moving volume near the fixed one (not yet applied to it).
-    fixed_mask, moving_mask: label map or volume nodes, nonzero where the similarity may look.
+    fixed_mask, moving_mask: segmentation, label map or volume nodes, nonzero where the similarity may look.
+    keep_rigid, keep_volume, region: such nodes on the fixed volume; each piece of a segment or label only turns and
+    shifts, or keeps its volume; outside the region and its margin nothing is deformed.
+    fixed_hints, moving_hints: point lists that guide the registration, in the same order.
     wait: False returns at once with a SceneJob (`cancel`, `done`, `poll`, `result`).
     on_progress: called with stage, fraction 0..1 and a sentence, in the calling thread.
     Raises InputError, GeometryError, SettingsError, WeightsError, DeviceError, Cancelled; the scene is then unchanged.
@@ -146,8 +169,15 @@ def register_nodes(
         _image(moving_node),
         chosen if model is None else chosen.with_values(model=model),
         initial=_mapping(initial_transform, fixed),
-        fixed_mask=_mask(fixed_mask),
-        moving_mask=_mask(moving_mask),
+        fixed_mask=_marked(fixed_mask, "The fixed mask"),
+        moving_mask=_marked(moving_mask, "The moving mask"),
+        constraints=Constraints(
+            _marked(keep_rigid, "The part to keep rigid"),
+            _marked(keep_volume, "The part whose volume is kept"),
+            _marked(region, "The region of interest"),
+            region_margin_mm,
+            _hints(fixed_hints, moving_hints),
+        ),
     )
     parent = moving_node.GetParentTransformNode()
     moving_from_world = None if parent is None else transforms.from_world(parent)
@@ -166,14 +196,19 @@ def _image(node: Any) -> Image:
     return image
 
 
-def _mask(node: Any | None) -> Image | None:
+def _marked(node: Any | None, role: str) -> Image | None:
     if node is None:
         return None
-    _require_volume(node, "A mask")
-    mask = volumes.image_of(node)
-    if not mask.data.any():
-        raise InputError(f"The mask '{mask.name}' is empty (no voxel above 0). Draw the region to use, or choose none.")
-    return mask
+    _require_in_scene(node)
+    return marks.labels_of(node, role)
+
+
+def _hints(fixed: Any | None, moving: Any | None) -> tuple[Points, Points] | None:
+    if fixed is None and moving is None:
+        return None
+    if fixed is None or moving is None:
+        raise InputError("Only one side's hints were chosen. Choose a point list for both volumes, or for neither.")
+    return marks.points_of(fixed, "The fixed hints"), marks.points_of(moving, "The moving hints")
 
 
 def _mapping(initial: Any | None, fixed: Image) -> Mapping | None:
@@ -198,7 +233,7 @@ def _require_volume(node: Any, role: str) -> None:
 
 def _require_in_scene(node: Any) -> None:
     if node.GetScene() is None:
-        raise InputError(f"The volume '{node.GetName()}' is no longer in the scene. Load it again and register again.")
+        raise InputError(f"'{node.GetName()}' is no longer in the scene. Load it again and register again.")
 
 
 def _require_not_applied(initial: Any | None, moving: Any) -> None:

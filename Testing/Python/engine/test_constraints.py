@@ -13,8 +13,9 @@ from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
 from RegistrationNetLib.core.resample import warp
-from RegistrationNetLib.engine.constraints import Constraints, Parts
+from RegistrationNetLib.engine.constraints import Constraints
 from RegistrationNetLib.engine.mend import corner_determinant
+from RegistrationNetLib.engine.parts import Parts
 from RegistrationNetLib.engine.register import register
 from RegistrationNetLib.engine.result import Registration
 from RegistrationNetLib.engine.settings import Settings

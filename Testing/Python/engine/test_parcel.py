@@ -7,6 +7,7 @@ from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
 from RegistrationNetLib.engine import parcel
+from RegistrationNetLib.engine.constraints import Constraints
 from RegistrationNetLib.engine.result import Registration
 
 GRID = Grid.of((4, 5, 6), (2.0, 1.0, 0.5), np.eye(3)[:, ::-1], (-3.0, 7.0, 1.5))
@@ -56,3 +57,16 @@ def test_what_was_not_given_is_none_and_an_unfinished_result_is_refused(tmp_path
     parcel.put_mapping(tmp_path, "mapping", mapping())
     with pytest.raises(FileNotFoundError):
         parcel.get_registration(tmp_path)
+
+
+@pytest.mark.parametrize("hints", [None, (np.array([[1 / 3, -2.0, 5.0]]), np.array([[0.1, 7.0, 1e-7]]))])
+def test_constraints_arrive_as_they_were_asked(tmp_path, hints):
+    sent = Constraints(rigid=image("bones"), region=image("near"), margin_mm=7.5, hints=hints)
+    parcel.put_constraints(tmp_path, sent)
+    got = parcel.get_constraints(tmp_path)
+    assert got.volume is None
+    assert got.margin_mm == 7.5
+    for name in ("rigid", "region"):
+        np.testing.assert_array_equal(getattr(got, name).data, getattr(sent, name).data)
+    for arrived, left in zip(got.hints or (), hints or (), strict=True):
+        np.testing.assert_array_equal(arrived, left)

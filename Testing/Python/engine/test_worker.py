@@ -11,6 +11,7 @@ import pytest
 
 from RegistrationNetLib.core.errors import Cancelled, InputError, RegistrationError
 from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.engine.constraints import Constraints
 from RegistrationNetLib.engine.register import register
 from RegistrationNetLib.engine.settings import Settings
 from RegistrationNetLib.engine.worker import Job, Request
@@ -39,6 +40,14 @@ def test_the_result_is_that_of_the_engine_and_nothing_is_left_on_disk(request_, 
     assert seen[-1][1] == 1.0
     assert job.done
     assert not folder_of(job).exists()
+
+
+def test_constraints_hold_in_the_other_process_too(request_, coarse_phantom):
+    head = replace(coarse_phantom.fixed_labels, data=(coarse_phantom.fixed_labels.data == 5).astype(np.uint8))
+    asked = Constraints(volume=head, hints=(coarse_phantom.fixed_landmarks, coarse_phantom.moving_landmarks))
+    reached = Job(replace(request_, constraints=asked)).wait().report["constraints"]
+    assert reached["hints"]["pairs"] == len(coarse_phantom.fixed_landmarks)
+    assert {part["part"].split("'")[1] for part in reached["volume"]} == {head.name}
 
 
 def test_cancel_ends_the_process_and_leaves_nothing(request_):

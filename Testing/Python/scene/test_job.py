@@ -262,6 +262,77 @@ def test_masks_reach_the_worker(pair: Add, add_volume: Add) -> None:
     assert seen[0].moving_mask is None
 
 
+def marked() -> Image:
+    """Two labels on the fixed volume."""
+    x = FIXED_GRID.points()[..., 0]
+    values = np.where(image_on(FIXED_GRID, "x").scalar > 120, np.where(x > np.median(x), 2, 1), 0)
+    return Image(values.astype(np.uint8)[None], FIXED_GRID, 0.0, "marked")
+
+
+def segmentation_of(scene: Any, node: Any) -> Any:
+    """A segmentation node with what a label map node shows, under the same parent."""
+    segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "segmentation")
+    segmentation.CreateDefaultDisplayNodes()
+    segmentation.SetAndObserveTransformNodeID(node.GetTransformNodeID())
+    assert slicer.vtkSlicerSegmentationsModuleLogic.ImportLabelmapToSegmentationNode(node, segmentation)
+    return segmentation
+
+
+def points_node(scene: Any, points: np.ndarray, parent: Any) -> Any:
+    node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+    for point in points * (-1, -1, 1):
+        node.AddControlPoint(*point)
+    if parent is not None:
+        node.SetAndObserveTransformNodeID(parent.GetID())
+    return node
+
+
+@pytest.mark.parametrize("kind", ["none", "linear"])
+def test_constraints_reach_the_worker_as_they_lie_in_the_world(
+    scene: Any, pair: Add, add_volume: Add, add_transform: Add, kind: str
+) -> None:
+    fixed, moving = pair(kind)
+    parent = fixed.GetParentTransformNode()
+    drawn = add_volume(marked(), parent, labels=True)
+    segmentation = segmentation_of(scene, drawn)
+    points = world_points(4)
+    nodes = [points_node(scene, points, under) for under in (parent, None)]
+    seen = []
+
+    def start(request: Any, on_progress: Any) -> KnownJob:
+        seen.append(request.constraints)
+        return KnownJob(request, known_mapping())
+
+    slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)  # there from the beginning in the application
+    before = snapshot(scene)
+    asked = {"keep_rigid": drawn, "keep_volume": segmentation, "region": segmentation, "region_margin_mm": 4.0}
+    job = register_nodes(fixed, moving, **asked, fixed_hints=nodes[0], moving_hints=nodes[1], wait=False, start=start)
+    assert snapshot(scene) == before
+    job.cancel()
+    world = volumes.image_of(drawn)
+    np.testing.assert_array_equal(seen[0].rigid.data, world.data)
+    assert seen[0].rigid.grid.isclose(world.grid)
+    assert seen[0].margin_mm == 4.0
+    for segmented in (seen[0].volume, seen[0].region):
+        again = warp(segmented, Mapping(), world.grid, "nearest")
+        assert (again.data == world.data).mean() > 0.999
+        assert segmented.name == "segmentation"
+    own = (LINEAR if parent is not None else Mapping()).inverse()
+    np.testing.assert_allclose(seen[0].hints[0], own(points), atol=1e-6)
+    np.testing.assert_allclose(seen[0].hints[1], points, atol=1e-6)
+
+
+def test_hints_of_one_side_or_of_another_kind_are_refused(scene: Any, pair: Add) -> None:
+    fixed, moving = pair()
+    node = points_node(scene, world_points(2), None)
+    with pytest.raises(InputError, match="Only one side's hints"):
+        register_nodes(fixed, moving, fixed_hints=node, start=finds(known_mapping()))
+    with pytest.raises(InputError, match="The moving hints are 'moving', which is no point list"):
+        register_nodes(fixed, moving, fixed_hints=node, moving_hints=moving, start=finds(known_mapping()))
+    with pytest.raises(InputError, match=r"The part to keep rigid is .*which is no volume"):
+        register_nodes(fixed, moving, keep_rigid=node, start=finds(known_mapping()))
+
+
 class FailingJob(KnownJob):
     def wait(self) -> Any:
         raise RegistrationError("The registration process ended unexpectedly.")

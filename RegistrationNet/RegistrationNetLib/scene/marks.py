@@ -1,0 +1,54 @@
+"""What a user has marked in a scene, as it lies in the world: regions in volumes and segmentations, points in lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from RegistrationNetLib.core.errors import InputError
+from RegistrationNetLib.core.grid import Points
+from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.scene import volumes
+from RegistrationNetLib.scene.runtime import slicer
+
+
+def labels_of(node: Any, role: str) -> Image:
+    """A mask or label map from a volume or a segmentation (each segment a label, visible or not), parent transforms
+    included. Raises InputError, in which `role` says what the node is for.
+    """
+    if node.IsA("vtkMRMLSegmentationNode"):
+        marked = _exported(node)
+    elif node.IsA("vtkMRMLVolumeNode"):
+        marked = volumes.image_of(node)
+    else:
+        raise InputError(f"{role} is '{node.GetName()}', which is no volume. Choose a segmentation or a label map.")
+    if not marked.data.any():
+        raise InputError(f"{role} '{marked.name}' is empty (no voxel above 0). Draw the region, or choose none.")
+    return marked
+
+
+def points_of(node: Any, role: str) -> Points:
+    """The control points of a markups node, (N, 3) LPS mm, parent transforms included. Raises InputError."""
+    if not node.IsA("vtkMRMLMarkupsNode"):
+        raise InputError(f"{role} are '{node.GetName()}', which is no point list. Choose a point list.")
+    places = np.zeros((node.GetNumberOfControlPoints(), 3))
+    for index, place in enumerate(places):
+        node.GetNthControlPointPositionWorld(index, place)
+    return places * [-1, -1, 1]
+
+
+def _exported(segmentation: Any) -> Image:
+    """All segments as one label map in the world; the scene is left as it was."""
+    scene = segmentation.GetScene()
+    draft = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", segmentation.GetName())
+    try:
+        if not slicer.vtkSlicerSegmentationsModuleLogic.ExportAllSegmentsToLabelmapNode(segmentation, draft):
+            raise InputError(f"The segmentation '{segmentation.GetName()}' has no voxels. Draw a segment first.")
+        exported = volumes.image_of(draft)
+    finally:
+        colours = draft.GetDisplayNode() and draft.GetDisplayNode().GetColorNode()
+        for made in (draft, draft.GetDisplayNode(), colours):
+            if made is not None and made.GetScene() is scene:
+                scene.RemoveNode(made)
+    return Image(exported.data, exported.grid, exported.background, segmentation.GetName())

@@ -1,0 +1,177 @@
+"""Points that guide: they lead where the images leave it open, help where these are weak, and cannot wreck a result."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from RegistrationNetLib.core.errors import InputError
+from RegistrationNetLib.core.grid import Grid
+from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.core.mapping import Affine, Mapping
+from RegistrationNetLib.core.resample import to_displacement
+from RegistrationNetLib.engine.constraints import Constraints
+from RegistrationNetLib.engine.hints import Hints
+from RegistrationNetLib.engine.mend import corner_determinant
+from RegistrationNetLib.engine.register import register
+from RegistrationNetLib.engine.settings import Settings
+from RegistrationNetLib.phantom import true_error
+
+FAST = Settings.preset("fast")
+IDENTITY = Affine(np.eye(4))
+OBLIQUE = Grid.of(
+    (30, 40, 36), (4.0, 2.5, 3.0), np.linalg.qr(np.random.default_rng(1).standard_normal((3, 3)))[0], (9, -8, 7)
+)
+
+
+def spread_points(count: int) -> np.ndarray:
+    rng = np.random.default_rng(2)
+    return OBLIQUE.to_world(rng.uniform(8, np.array(OBLIQUE.shape) - 9, (count, 3)))
+
+
+@pytest.fixture(scope="module")
+def free(coarse_phantom):
+    return register(coarse_phantom.fixed, coarse_phantom.moving, FAST)
+
+
+@pytest.fixture(scope="module")
+def guided(coarse_phantom):
+    pair = coarse_phantom
+    hints = pair.fixed_landmarks, pair.moving_landmarks
+    return register(pair.fixed, pair.moving, FAST, constraints=Constraints(hints=hints))
+
+
+def test_the_start_carries_points_far_without_folding():
+    """Two points 20 mm apart on average that swap sides and more, on an oblique, anisotropic grid."""
+    fixed = spread_points(6)
+    moving = fixed + np.random.default_rng(3).normal(0, 12, fixed.shape)
+    start = Hints(fixed, moving, np.ones(6, bool)).start(OBLIQUE, IDENTITY)
+    assert float(corner_determinant(start).min()) > 0
+    carried = to_displacement(start, OBLIQUE.resampled(start.shape[2:]))(fixed)
+    before, after = (np.linalg.norm(points - moving, axis=1) for points in (fixed, carried))
+    assert before.mean() > 15
+    assert after.mean() < 0.2 * before.mean()
+
+
+def test_the_pull_leads_to_the_points_and_is_softer_on_finer_voxels():
+    fixed = spread_points(5)
+    shift = np.array((2.0, -1.0, 1.5))
+    hints = Hints(fixed, fixed + shift, np.ones(5, bool))
+    fine, coarse = OBLIQUE, OBLIQUE.resampled((8, 10, 9))
+    steps = []
+    for grid in (fine, coarse):
+        pull = hints.pull(grid, IDENTITY, float(fine.spacing.min()), torch.device("cpu"))
+        moved = to_displacement(pull(torch.zeros((1, 3, *grid.shape))), grid)(fixed) - fixed
+        along = moved @ shift / np.linalg.norm(shift)
+        assert np.linalg.norm(moved, axis=1).mean() < 1.1 * along.mean()
+        steps.append(along.mean())
+    assert 0 < 2 * steps[0] < steps[1]
+
+
+@pytest.mark.parametrize(("count", "turns"), [(1, False), (2, False), (3, True), (8, True)])
+def test_as_many_points_as_there_are_give_a_shift_or_a_turn(count, turns):
+    turned = Affine(np.array([[0, -1, 0, 5], [1, 0, 0, -9], [0, 0, 1, 30], [0, 0, 0, 1]], float))
+    fixed = spread_points(count)
+    found = Hints.of(fixed, turned(fixed)).rough()
+    np.testing.assert_allclose(found(fixed.mean(0)), turned(fixed.mean(0)), atol=1e-9)
+    np.testing.assert_allclose(found.matrix[:3, :3], turned.matrix[:3, :3] if turns else np.eye(3), atol=1e-9)
+
+
+def test_points_on_a_line_give_no_turn_that_they_leave_open():
+    fixed = np.array([[0.0, 0, 0], [10, 0, 0], [25, 0, 0]])
+    np.testing.assert_allclose(Hints.of(fixed, fixed[:, ::-1]).rough().matrix[:3, :3], np.eye(3))
+
+
+@pytest.mark.parametrize("count", [5, 6, 12])
+def test_a_pair_30_mm_off_is_found_and_named(count):
+    fixed = spread_points(count)
+    moving = fixed + np.random.default_rng(4).normal(0, 3, fixed.shape)
+    moving[1] += (0, 21, -21)
+    hints = Hints.of(fixed, moving)
+    assert list(np.flatnonzero(~hints.trusted)) == [1]
+    (note,) = hints.notes()
+    assert note.startswith("Hint pair 2 lies ")
+
+
+def test_hints_help_where_the_images_are_weak(coarse_phantom, free, guided):
+    errors = [true_error(result.mapping, coarse_phantom)["after"]["p95"] for result in (free, guided)]
+    assert errors[1] < 0.8 * errors[0]
+    told = guided.report["constraints"]["hints"]
+    apart = np.linalg.norm(guided.mapping(coarse_phantom.fixed_landmarks) - coarse_phantom.moving_landmarks, axis=1)
+    assert told["left_out"] == []
+    assert told["after"] == pytest.approx(apart.mean(), abs=1e-3)
+    assert told["after"] < 0.5 * told["after_align"]
+    assert guided.report["jacobian"]["folded_voxels"] == 0
+
+
+def test_one_wrong_pair_is_named_and_does_no_harm(coarse_phantom, free):
+    pair = coarse_phantom
+    wrong = pair.moving_landmarks.copy()
+    wrong[4] += (0, 0, 30)
+    result = register(pair.fixed, pair.moving, FAST, constraints=Constraints(hints=(pair.fixed_landmarks, wrong)))
+    assert result.report["constraints"]["hints"]["left_out"] == [5]
+    assert any(note.startswith("Hint pair 5 lies ") for note in result.report["notes"])
+    (row,) = [check for check in result.report["checks"] if check["name"].startswith("Hints")]
+    assert row["verdict"] == "check"
+    errors = [true_error(r.mapping, pair)["after"]["p95"] for r in (free, result)]
+    assert errors[1] < 1.05 * errors[0]
+
+
+def test_a_wrong_pair_among_three_is_named_by_what_the_images_show(coarse_phantom, free):
+    pair = coarse_phantom
+    wrong = pair.moving_landmarks[:3].copy()
+    wrong[1] += (0, 0, 30)
+    result = register(pair.fixed, pair.moving, FAST, constraints=Constraints(hints=(pair.fixed_landmarks[:3], wrong)))
+    assert any(note.startswith("Hint pair 2 still ends ") for note in result.report["notes"])
+    errors = [true_error(r.mapping, pair)["after"]["median"] for r in (free, result)]
+    assert errors[1] < 1.3 * errors[0]
+
+
+def test_hints_in_the_wrong_order_are_left_out_altogether(coarse_phantom, free):
+    pair = coarse_phantom
+    hints = pair.fixed_landmarks, pair.moving_landmarks[::-1]
+    result = register(pair.fixed, pair.moving, FAST, constraints=Constraints(hints=hints))
+    assert np.array_equal(result.mapping.displacements[0].field, free.mapping.displacements[0].field)
+    assert any("same order" in note for note in result.report["notes"])
+    assert len(result.report["constraints"]["hints"]["left_out"]) == len(hints[0])
+
+
+def spine(slices: int, period: float) -> Image:
+    """Equal vertebrae, one every `period` mm, about the world's origin."""
+    where = Grid.of((slices, 20, 20), (3.0, 3.0, 3.0), np.eye(3)[:, ::-1], (-28.5, -28.5, -1.5 * (slices - 1)))
+    x, y, z = np.moveaxis(where.points(), -1, 0)
+    across = np.exp(-((x / 14) ** 2) - ((y - 3) / 10) ** 2) * (1 + 0.3 * np.sin(x / 4) * np.cos(y / 5))
+    values = 1000 * across * (1 + 0.6 * np.cos(2 * np.pi * z / period))
+    return Image(values.astype(np.float32)[None], where, name="spine")
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_hints_lead_where_the_images_repeat_themselves(direction):
+    """Equal vertebrae fit one too high and one too low as well."""
+    period = 27.0
+    fixed = np.array([[5.0, 0.0, -20.0], [-8.0, 6.0, 0.0], [0.0, -5.0, 15.0], [4.0, 4.0, 30.0]])
+    moving = fixed + np.array((0.0, 0.0, direction * period))
+    rigid = replace(FAST, transform="rigid")
+    result = register(spine(40, period), spine(64, period), rigid, constraints=Constraints(hints=(fixed, moving)))
+    np.testing.assert_allclose(result.mapping(fixed), moving, atol=1.0)
+
+
+def test_hints_count_inside_a_region_and_move_nothing_outside(coarse_phantom):
+    pair, grid = coarse_phantom, coarse_phantom.fixed.grid
+    near = np.linalg.norm(grid.points() - grid.center, axis=-1) < 45
+    rough = Hints.of(pair.fixed_landmarks, pair.moving_landmarks).rough()
+    constraints = Constraints(
+        region=Image(near.astype(np.uint8)[None], grid, name="near"),
+        hints=(pair.fixed_landmarks, pair.moving_landmarks),
+    )
+    result = register(pair.fixed, pair.moving, FAST, initial=Mapping((rough,)), constraints=constraints)
+    told = result.report["constraints"]
+    assert told["region"]["largest_change_outside_mm"] == 0
+    assert told["hints"]["after"] < told["hints"]["after_align"] == told["hints"]["before"]
+
+
+@pytest.mark.parametrize("counts", [(3, 4), (0, 0)])
+def test_hints_that_are_no_pairs_are_refused(counts):
+    with pytest.raises(InputError, match=f"{counts[0]} fixed hints and {counts[1]} moving ones.*same number"):
+        Constraints(hints=(np.zeros((counts[0], 3)), np.zeros((counts[1], 3))))
