@@ -14,6 +14,7 @@ from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
 from RegistrationNetLib.core.resample import warp
 from RegistrationNetLib.engine.constraints import Constraints
+from RegistrationNetLib.engine.hold import Restraint
 from RegistrationNetLib.engine.mend import corner_determinant
 from RegistrationNetLib.engine.parts import Parts
 from RegistrationNetLib.engine.register import register
@@ -112,6 +113,18 @@ def test_a_lesion_moves_with_its_surroundings_whatever_it_shows_itself(coarse_ph
     points = grid.to_world(np.argwhere(marked.scalar))
     found, aligned, true = (m(points).mean(axis=0) for m in (one.mapping, one.mapping.affine, pair.truth))
     assert np.linalg.norm(found - true) < 0.7 * np.linalg.norm(aligned - true)  # voxels of 4.5 mm see 0.5 unhindered
+
+
+@pytest.mark.parametrize("kind", ["rigid", "volume"])
+def test_a_part_without_forces_of_its_own_moves_as_those_around_it(coarse_phantom, kind):
+    """In each step, at once."""
+    grid = coarse_phantom.fixed.grid
+    asked = Constraints(**{kind: ball(grid, CARRIED, 16)})
+    hold = Restraint.of(asked, grid).on(grid, Affine(np.eye(4)), torch.device("cpu"), exact=True)
+    inside = torch.from_numpy(Parts.of(asked, grid).nodes(grid) > 0)
+    forces = torch.tensor([0.4, -0.2, 0.1]).view(1, 3, 1, 1, 1) * ~inside
+    step = hold.limit(forces, torch.zeros_like(forces))
+    torch.testing.assert_close(step, torch.ones_like(step) * torch.tensor([0.4, -0.2, 0.1]).view(1, 3, 1, 1, 1))
 
 
 def test_parts_hold_on_thick_slices_coarser_working_voxels_and_half_the_fields_resolution(coarse_phantom):
