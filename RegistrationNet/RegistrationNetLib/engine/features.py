@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,8 +27,11 @@ from RegistrationNetLib.engine.prepare import Prepared, foreground
 from RegistrationNetLib.engine.settings import Refine
 
 _MARGIN_MM = 15.0  # around the fixed image, from where a deformation may fetch structure
-_ONE_KIND = 0.64  # steadiness: 0.74 to 0.98 between scans of one kind after an affine, 0.54 between T1 and FLAIR
+_ONE_KIND = 0.66  # steadiness: 0.73 to 0.98 between scans of one kind after an affine, 0.2 to 0.6 between two
+_FEWEST = 100  # windows; fewer say nothing
 _WINDOW, _NOISE = 2, 1e-3  # half width in voxels; variance of values about [-0.5, 0.5]
+_MOST = 3_000_000  # voxels; twelve values each, some six times over, are 0.9 GB
+_SLOPE = 2  # voxels beyond a warped one that its slope may come from
 _CPU = torch.device("cpu")
 
 
@@ -78,38 +82,61 @@ def moving_side(prepared: Prepared, affine: Affine, grid: Grid, settings: Refine
 
 
 def decided(prepared: Prepared, affine: Affine, settings: Refine) -> Refine:
-    """The settings, with what suits the two images in place of "auto"; says so in `prepared.notes` where it is not
-    their intensities.
+    """The settings, with what suits the two images in place of "auto", said in `prepared.notes` where that is not their
+    intensities; structure of large images is compared up to half the resolution.
     """
-    if settings.similarity != "auto":
-        return settings
+    if settings.similarity == "auto":
+        settings = replace(settings, similarity=_suited(prepared, affine, settings))
+    if settings.similarity == "mind" and prepared.fixed_grid.voxels > _MOST:
+        settings = replace(settings, steps_full=0)
+    return settings
+
+
+def _suited(prepared: Prepared, affine: Affine, settings: Refine) -> Literal["lncc", "mind"]:
     if prepared.modality == "mixed":
         why = "one image is CT and the other is not"
     elif (steady := steadiness(prepared, affine, settings)) < _ONE_KIND:
         why = f"the sign of their correlation changes from place to place (steadiness {steady:.2f} of 1)"
     else:
-        return replace(settings, similarity="lncc")
+        return "lncc"
     prepared.notes.append(f"The two images seem to be of different kinds: {why}. Their local structure was compared.")
-    return replace(settings, similarity="mind")
+    return "mind"
 
 
 def steadiness(prepared: Prepared, affine: Affine, settings: Refine) -> float:
-    """0 to 1: how far the local correlation of the aligned images has one sign and strength throughout the body.
+    """0 to 1: how far the local correlation of the aligned images has one sign and strength throughout the body, and
+    throughout its inside alone, whichever is less.
 
     |mean| over root mean square of the correlation in windows. Near 1 where one image's intensities are a function,
-    rising or falling, of the other's; low where each tissue has a contrast of its own.
+    rising or falling, of the other's; low where each tissue has a contrast of its own. The outline alone is alike in
+    T1 and FLAIR, the inside alone in T1 and T2 (but for its sign).
     """
     grid = coarse_grid(prepared, settings)
     fixed = spatial.onto(prepared.fixed, grid.shape) - 0.5
-    moving, weight = _aligned(prepared, affine, grid, _CPU)
-    weight = weight * _body(prepared, grid)
-    values = (fixed, moving, fixed * moving, fixed * fixed, moving * moving)
+    moving, body = _aligned(prepared, affine, grid, _CPU)
+    body *= torch.from_numpy(foreground(fixed + 0.5))[None, None]
+    if prepared.fixed_mask is not None:
+        body *= counted(prepared.fixed_mask, grid.shape)
+    correlation = _local_correlation(fixed, moving)
+    return min(_one_sided(correlation, body), _one_sided(correlation, _clear(body, _WINDOW)))
+
+
+def _one_sided(correlation: Tensor, weight: Tensor) -> float:
+    """|mean| over root mean square; 1 where there is nothing to tell from."""
+    total = float(weight.sum())
+    if total < _FEWEST:
+        return 1.0
+    square = float((weight * correlation**2).sum())
+    return abs(float((weight * correlation).sum())) / max(square * total, 1e-12) ** 0.5
+
+
+def _local_correlation(fixed: Tensor, moving: Tensor) -> Tensor:
+    """In windows, -1 to 1; 0 where both are flat."""
     per_voxel = 1 / box_sum(torch.ones_like(fixed), _WINDOW)
+    values = (fixed, moving, fixed * moving, fixed * fixed, moving * moving)
     f, m, fm, ff, mm = (box_sum(value, _WINDOW) * per_voxel for value in values)
     variances = ((ff - f * f).clamp(min=0) + _NOISE) * ((mm - m * m).clamp(min=0) + _NOISE)
-    correlation = (fm - f * m) / variances.sqrt()
-    square = (weight * correlation**2).sum() * weight.sum()
-    return float((weight * correlation).sum().abs() / square.clamp(min=1e-12).sqrt())
+    return (fm - f * m) / variances.sqrt()
 
 
 class Agreement:
@@ -166,30 +193,28 @@ def _described(prepared: Prepared, affine: Affine, grid: Grid, device: torch.dev
     """Descriptors, on voxels of the orientation of `grid`: they belong to directions."""
     margin = [math.ceil(_MARGIN_MM / size) for size in grid.spacing]
     around = grid.padded(margin, margin)
-    values, seen = _aligned(prepared, affine, around, device)
+    values, seen = _aligned(prepared, affine, around, device, mind.REACH + _SLOPE)
     still = Positions.of(grid, Affine(np.eye(4)), around, device)
-    return Moving(Sampler.of(mind.descriptors(values)), Sampler.of(_clear(seen)), still)
+    return Moving(Sampler.of(mind.descriptors(values)), Sampler.of(seen), still)
 
 
-def _aligned(prepared: Prepared, affine: Affine, onto: Grid, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The moving image, less 0.5, through the affine on the voxels of `onto`, and where it may be compared (1 or 0)."""
+def _aligned(
+    prepared: Prepared, affine: Affine, onto: Grid, device: torch.device, reach: int = 0
+) -> tuple[Tensor, Tensor]:
+    """The moving image, less 0.5, through the affine on the voxels of `onto`, and where nothing that is hidden lies
+    within `reach` voxels (1 or 0); beyond the image its edge goes on, but counts nothing.
+    """
     still = torch.zeros((), device=device).expand(1, 3, *onto.shape)
     values, inside, seen = _moving(prepared, affine, onto, device).through(still)
-    return values, inside if seen is None else inside.mul_(seen)
+    return values, inside if seen is None else inside.mul_(_clear(seen, reach))
 
 
-def _clear(mask: Tensor) -> Tensor:
-    """The voxels whose descriptors see nothing that a mask hides."""
-    return (box_sum(1 - mask, mind.REACH) < 0.5).to(mask.dtype)
+def _clear(mask: Tensor, radius: int = mind.REACH) -> Tensor:
+    """The voxels of a mask that see nothing outside it (descriptors, if no other radius is given)."""
+    return (box_sum(1 - mask, radius) < 0.5).to(mask.dtype)
 
 
 def coarse_grid(prepared: Prepared, settings: Refine) -> Grid:
     """The grid before the finest."""
     plans = levels(prepared, settings)
     return plans[max(len(plans) - 2, 0)].grid
-
-
-def _body(prepared: Prepared, grid: Grid) -> Tensor:
-    """(1, 1, D, H, W): 1 in the body and the mask."""
-    body = torch.from_numpy(foreground(spatial.onto(prepared.fixed, grid.shape)))[None, None].float()
-    return body if prepared.fixed_mask is None else body * counted(prepared.fixed_mask, grid.shape)

@@ -20,8 +20,8 @@ from RegistrationNetLib.engine.trust import Alignment
 
 Quality = dict[str, Any]
 
-_ALIKE = {"lncc": 0.5, "mind": 0.3}  # similarity of scans that fit
-_UNLIKE = {"lncc": 0.35, "mind": 0.1}  # of scans that do not
+_ALIKE = {"lncc": 0.5, "mind": 0.4}  # similarity of scans that fit
+_UNLIKE = {"lncc": 0.35, "mind": 0.2}  # of scans that do not
 _MEANT = {"lncc": "local correlation, 0 to 1", "mind": "agreement of structure, 0 to 1"}
 _SAME_MM = 5.0  # mean at the corners; an alignment so near to what was given is the same
 _MUCH = 3.0  # volume change beyond which a look at the map is due

@@ -64,7 +64,8 @@ def refine(
             hold = restraint.on(level.field_grid, affine, device, exact=level is plans[-1])
             keep = hold.keep
         field = hold.keep(hold.fade(field) if level is plans[0] else field)
-        field = _Onto.of(prepared, affine, level, settings, device, hold).climb(field, level.steps, advance)
+        if level.steps:
+            field = _Onto.of(prepared, affine, level, settings, device, hold).climb(field, level.steps, advance)
         field = unfold(field, keep=keep)
         done += work
     return fit_to_store(field, plans[-1].field_grid.spacing.tolist(), keep).cpu(), plans[-1].field_grid

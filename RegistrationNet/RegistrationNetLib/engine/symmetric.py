@@ -117,9 +117,11 @@ def refine(
     done, fields = 0, torch.zeros((2, 3, 1, 1, 1))
     for plan, work in zip(plans, effort, strict=True):
         fields = spatial.resize_field(fields.to(device), plan.field_grid.shape)
-        level = _Between.of(prepared, to_fixed, to_moving, plan, settings, device)
         advance = partial(share_of, progress, done / max(sum(effort), 1), work / max(sum(effort), 1))
-        fields = torch.cat([unfold(field) for field in level.climb(fields, plan.steps, advance).split(1)])
+        if plan.steps:
+            level = _Between.of(prepared, to_fixed, to_moving, plan, settings, device)
+            fields = level.climb(fields, plan.steps, advance)
+        fields = torch.cat([unfold(field) for field in fields.split(1)])
         done += work
     back, on = (extend(field.cpu(), plans[-1].field_grid) for field in fields.split(1))
     field_grid = levels(prepared, settings)[-1].field_grid
