@@ -15,7 +15,7 @@ from RegistrationNetLib.core.mapping import Affine
 from RegistrationNetLib.engine.pose import LEAST_OVERLAP, Pair, optimise
 from RegistrationNetLib.engine.prepare import Prepared
 from RegistrationNetLib.engine.settings import Align
-from RegistrationNetLib.engine.sweep import all_turns, near_turns, sweep
+from RegistrationNetLib.engine.sweep import Found, all_turns, near_turns, sweep
 from RegistrationNetLib.engine.trust import Alignment, Trust
 
 Progress = Callable[[float], None]
@@ -28,6 +28,7 @@ _STARTS_APART, _ENDS_APART = 0.4, 0.1  # of the image's radius; what is closer l
 _FINALISTS = 3
 _LEAST_LOSS = 1e-6  # what may divide
 _FITS = 0.34  # 1 - LNCC of a rigid map; heads and chests reach 0.04 to 0.32 upright, 0.36 to 0.7 turned wrongly
+_PROMISING = 0.8  # of the best score near the header; other orientations below it are not followed
 _CLEARLY_BETTER = 0.8  # of the loss; so much less makes another orientation believed against the headers
 _NOTED_TURN_DEGREES = 60.0
 _LARGEST_STRETCH = 2.0  # along any direction; people and organs do not differ by more
@@ -52,7 +53,7 @@ def align(
     with torch.inference_mode(False), torch.enable_grad():
         levels = _Levels.of(prepared, settings)
         if only and start is not None:
-            places = _explore(levels, [], [start], 1, lambda fraction: progress(0.7 * fraction))
+            places = _ends(levels, [], [start], 0, lambda fraction: progress(0.7 * fraction))
         else:
             places = _places(levels, settings, start, lambda fraction: progress(0.7 * fraction))
         affine = _followed(levels, places[0].affine, kind, progress)
@@ -101,27 +102,28 @@ def _places(levels: _Levels, settings: Align, start: Affine | None, progress: Pr
     given = [Affine(np.eye(4)), *([] if start is None else [start])]
     asked = settings.orientations == "any"
     turns = all_turns(_STEP_ALL_DEGREES) if asked else near_turns(_FARTHEST_DEGREES, _STEP_DEGREES)
-    places = _explore(levels, turns, given, settings.starts, lambda fraction: progress(0.5 * fraction))
+    found = sweep(levels.prepared, turns, lambda fraction: progress(0.2 * fraction))
+    places = _ends(levels, found, given, settings.starts, lambda fraction: progress(0.2 + 0.3 * fraction))
     if not asked and places[0].loss > _FITS:
-        turns = all_turns(_STEP_ALL_DEGREES)
-        others = _explore(levels, turns, [], settings.starts, lambda fraction: progress(0.5 + 0.5 * fraction))
-        if others[0].loss < _CLEARLY_BETTER * places[0].loss:
+        turns = [turn for turn in all_turns(_STEP_ALL_DEGREES) if _turn_degrees(turn) > _FARTHEST_DEGREES]
+        swept = sweep(levels.prepared, turns, lambda fraction: progress(0.5 + 0.2 * fraction))
+        least = _PROMISING * max((one.score for one in found), default=0.0)
+        promising = [one for one in swept if one.score >= least]
+        others = _ends(levels, promising, [], settings.starts, lambda fraction: progress(0.7 + 0.3 * fraction))
+        if others and others[0].loss < _CLEARLY_BETTER * places[0].loss:
             return others
     return places
 
 
-def _explore(
-    levels: _Levels, turns: Sequence[NDArray[np.float64]], given: list[Affine], most: int, progress: Progress
-) -> list[_Place]:
-    """The places to which the best shifts of many turns lead, and the given poses; best first."""
+def _ends(levels: _Levels, found: Sequence[Found], given: list[Affine], most: int, progress: Progress) -> list[_Place]:
+    """The places to which the best of what a sweep found and the given poses lead; best first."""
     coarse, finer = levels.coarse, levels.finer
-    found = sweep(levels.prepared, turns, lambda fraction: progress(0.4 * fraction))
     starts = [*_distinct((one.affine for one in found), coarse, _STARTS_APART, most), *given]
     ends = []
     for index, pose in enumerate(starts):
-        progress(0.4 + 0.4 * index / len(starts))
+        progress(0.7 * index / len(starts))
         ends.append(optimise(coarse, pose, "rigid", 40))
-    progress(0.8)
+    progress(0.7)
     finalists = _distinct(sorted(ends, key=finer.loss), coarse, _ENDS_APART, _FINALISTS)
     finals = sorted((optimise(finer, pose, "rigid", 25) for pose in finalists), key=finer.loss)
     places = []
