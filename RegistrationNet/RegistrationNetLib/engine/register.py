@@ -225,7 +225,7 @@ def _register(
         alike = Agreement(prepared, grid, _weight(body, fixed, grid))
         before = run.stages[0]["similarity"] = alike(header)
     alignment, reached = affine, alike(Mapping((affine,)))
-    if reached < (before if hints is None else before - CLEARLY):
+    if reached <= before if hints is None else reached < before - CLEARLY:
         affine, reached = header.affine, before
         prepared.notes.append("The images fit best as they were given, so the affine alignment was left out.")
     run.leave(reached)
