@@ -83,12 +83,14 @@ def moving_side(prepared: Prepared, affine: Affine, grid: Grid, settings: Refine
 
 def decided(prepared: Prepared, affine: Affine, settings: Refine) -> Refine:
     """The settings, with what suits the two images in place of "auto", said in `prepared.notes` where that is not their
-    intensities; structure of large images is compared up to half the resolution.
+    intensities; structure is never compared on voxels finer than the images', and of large images on coarser ones.
     """
     if settings.similarity == "auto":
         settings = replace(settings, similarity=_suited(prepared, affine, settings))
-    if settings.similarity == "mind" and prepared.fixed_grid.voxels > _MOST:
-        settings = replace(settings, steps_full=0)
+    if settings.similarity == "mind":
+        settings = replace(settings, steps_finer=0)
+        if prepared.fixed_grid.voxels > _MOST:
+            settings = replace(settings, steps_full=0)
     return settings
 
 
@@ -215,6 +217,6 @@ def _clear(mask: Tensor, radius: int = mind.REACH) -> Tensor:
 
 
 def coarse_grid(prepared: Prepared, settings: Refine) -> Grid:
-    """The grid before the finest."""
-    plans = levels(prepared, settings)
+    """The grid before that of the images."""
+    plans = levels(prepared, replace(settings, steps_finer=0))
     return plans[max(len(plans) - 2, 0)].grid

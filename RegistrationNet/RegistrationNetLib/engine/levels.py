@@ -18,6 +18,8 @@ from RegistrationNetLib.engine.settings import Refine
 
 _SMALLEST_AXIS = 12  # voxels; a level with fewer has nothing to say
 _COARSEST_MM = 9.0  # windows of coarser voxels see no anatomy, and drive wrong what the affine had right
+_FINEST_MM = 1.3  # voxels on which finer comparison ends; finer ones bring nothing
+_MOST_FINER, _LEAST_FINER = 1.5, 1.2  # times finer than the images' voxels
 
 _WHOLE = 0.999  # rounding forgiven
 _ENOUGH = 0.5  # of a mask; a thin one would vanish on coarse voxels
@@ -33,8 +35,12 @@ class Plan:
 
 
 def levels(prepared: Prepared, settings: Refine) -> list[Plan]:
-    """Coarse to fine; the coarsest has voxels of a few millimetres, and enough of them to say anything."""
-    full = prepared.fixed_grid
+    """Coarse to fine; the coarsest has voxels of a few millimetres, and enough of them to say anything.
+
+    Where the images' own voxels are large, finer ones follow: windows and smoothing of two of these large voxels would
+    hide detail that the images show.
+    """
+    full, stored = prepared.fixed_grid, stored_grid(prepared, settings)
     half = _halved(full)
     coarser = [_halved(half)]
     while coarser[-1].spacing.max() <= _COARSEST_MM and min(coarser[-1].shape) >= _SMALLEST_AXIS:
@@ -42,7 +48,23 @@ def levels(prepared: Prepared, settings: Refine) -> list[Plan]:
     plans = [Plan(grid, grid, settings.steps_coarse) for grid in reversed(coarser[:-1])]
     if min(half.shape) >= _SMALLEST_AXIS:
         plans.append(Plan(half, half, settings.steps_half))
-    return [*plans, Plan(full, half if settings.field_grid == "half" else full, settings.steps_full)]
+    plans.append(Plan(full, stored, settings.steps_full))
+    finest = finest_grid(full, prepared.max_voxels, settings)
+    if finest is not full:
+        plans.append(Plan(finest, finest, settings.steps_finer))
+    return plans
+
+
+def finest_grid(full: Grid, max_voxels: int, settings: Refine) -> Grid:
+    """Voxels of `_FINEST_MM` where those of `full` are larger and so many can be afforded; else `full`."""
+    factor = min(float(full.spacing.min()) / _FINEST_MM, _MOST_FINER, (max_voxels / full.voxels) ** (1 / 3))
+    wanted = settings.steps_finer > 0 and settings.field_grid == "full" and factor >= _LEAST_FINER
+    return full.resampled([round(n * factor) for n in full.shape]) if wanted else full
+
+
+def stored_grid(prepared: Prepared, settings: Refine) -> Grid:
+    """On which the deformation is given in the end."""
+    return _halved(prepared.fixed_grid) if settings.field_grid == "half" else prepared.fixed_grid
 
 
 def like(level: Grid, grid: Grid) -> Grid:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,10 @@ from RegistrationNetLib.core.resample import to_displacement
 
 _LEAST_DETERMINANT = 0.05
 _LARGEST_BEND_MM = 0.19
+_AIM = 0.97  # of it, to which larger bends are straightened
+_NOISE = 0.2  # of the voxels
+_ROUNDS, _SWEEPS, _PACE = 40, 100, 30.0
+_AT_ONCE = 50_000  # places, of 64 voxels each
 _BLEND = 4  # voxels from a mark at which its smoothing ends
 _STEEPEST_TAPER = 0.6  # voxels a voxel, at which a field is first led to zero beyond the border
 _GENTLEST_TAPER = 0.1
@@ -74,34 +79,85 @@ def unfold(field: Tensor, least: float = _LEAST_DETERMINANT, keep: Keep = as_it_
 
 
 def unbend(field: Tensor, spacing: Sequence[float], keep: Keep = as_it_is) -> Tensor:
-    """The field smoothed where cubic interpolation of it, which is Slicer's, would differ from linear by over 0.2 mm.
+    """The field changed as little as it takes for cubic interpolation of it, which is Slicer's, to differ from linear
+    by no more than 0.2 mm.
 
-    Half way between two voxels a cubic through four in a row is (9 b + 9 c - a - d) / 16, a line (b + c) / 2.
+    Half way between two voxels a cubic through four in a row is (9 b + 9 c - a - d) / 16, a line (b + c) / 2. Where
+    they differ too much, the voxels are moved straight to where they do not (projections onto convex sets): smoothing
+    there instead would cost most of the detail. A field that is bent nearly everywhere is smoothed first.
     """
-    for _ in range(40):
-        bent = _bent(field, spacing)
-        if not bool(bent.any()):
+    lengths = torch.tensor(spacing, dtype=field.dtype, device=field.device).view(3, 1)
+    for _ in range(_ROUNDS):
+        bends = _bends(field, lengths)
+        if not bends:
             break
-        field = keep(_smoothed_at(bent, field, 1.0))
+        noise = sum(len(each.first) for each in bends) > _NOISE * field[0, 0].numel()
+        field = keep(smooth(field, 0.5) if noise else _straightened(field, bends, lengths))
     return field
 
 
-def _bent(field: Tensor, spacing: Sequence[float]) -> Tensor:
-    """(1, 1, D, H, W) bool: the voxels around the places where cubic and linear interpolation differ too much."""
-    lengths = torch.tensor(spacing, dtype=field.dtype, device=field.device).view(1, 3, 1, 1, 1)
-    out = torch.zeros_like(field[:, :1], dtype=torch.bool)
-    for rows in slabs(field):
-        around, inner = reach(rows, 2, field.shape[2])
-        part = field[:, :, around]
-        bent = torch.zeros_like(part[:, :1], dtype=torch.bool)
-        for axes in _bendable(part):
-            bend = _bend(part, axes).mul_(lengths).square_().sum(1, keepdim=True) > _LARGEST_BEND_MM**2
-            ends = [(1, 2) if axis in axes else (0,) for axis in (2, 3, 4)]
-            for corner in itertools.product(*ends):  # every voxel of the interval, so that no direction is special
-                where = [slice(start, start + size) for start, size in zip(corner, bend.shape[2:], strict=True)]
-                bent[:, :, *where] |= bend
-        out[:, :, rows] = bent[:, :, inner]
-    return out
+def _straightened(field: Tensor, bends: list[_Bends], lengths: Tensor) -> Tensor:
+    """With what is too bent, and only that, moved until it no longer is."""
+    values = field[0].flatten(1) * lengths
+    for _ in range(_SWEEPS):
+        found = [each.beyond(values) for each in bends]
+        bends = [each for each, _ in found]
+        if not any(len(each.first) for each in bends):
+            break
+        for each, excess in found:
+            each.move(values, -_PACE * excess)
+    return (values / lengths).view_as(field)
+
+
+@dataclass(frozen=True, eq=False)
+class _Bends:
+    """Places where cubic and linear interpolation differ: flat indices of the first voxel around each of them (m,),
+    where the others lie from there (n,), and the weight of each in the difference (n,).
+    """
+
+    first: Tensor
+    others: Tensor
+    weights: Tensor
+
+    def beyond(self, values: Tensor) -> tuple[_Bends, Tensor]:
+        """Those of them that are too large in values (3, voxels), in mm, and by how much, (3, m)."""
+        bend = torch.cat([values[:, part[:, None] + self.others] @ self.weights for part in self._parts()], dim=1)
+        size = torch.linalg.vector_norm(bend, dim=0)
+        large = size > _LARGEST_BEND_MM
+        return replace(self, first=self.first[large]), bend[:, large] * (1 - _AIM * _LARGEST_BEND_MM / size[large])
+
+    def move(self, values: Tensor, by: Tensor) -> None:
+        """Adds to the voxels around each place a movement (3, m), times their weights."""
+        for part, moves in zip(self._parts(), by.split(_AT_ONCE, dim=1), strict=True):
+            around = (part[:, None] + self.others).flatten()
+            values.index_add_(1, around, (moves[..., None] * self.weights).flatten(1))
+
+    def _parts(self) -> tuple[Tensor, ...]:
+        return self.first.split(_AT_ONCE)
+
+
+def _bends(field: Tensor, lengths: Tensor) -> list[_Bends]:
+    """All that are too large, half way along edges and in the middles of cells."""
+    strides = torch.tensor((field.shape[3] * field.shape[4], field.shape[4], 1))
+    found = []
+    for axes in _bendable(field):
+        places = [torch.zeros((0, 3), dtype=torch.long)]
+        for rows in slabs(field):
+            within = slice(rows.start, min(rows.stop + 3, field.shape[2])) if 2 in axes else rows
+            if 2 not in axes or within.stop - within.start > 3:
+                size = _bend(field[:, :, within], axes)[0].mul_(lengths.view(3, 1, 1, 1)).square_().sum(0)
+                places.append((size > _LARGEST_BEND_MM**2).nonzero().cpu() + torch.tensor((rows.start, 0, 0)))
+        others = torch.cartesian_prod(*(torch.arange(4 if axis in axes else 1) for axis in (2, 3, 4))) @ strides
+        first = torch.cat(places) @ strides
+        found.append(_Bends(first.to(field.device), others.to(field.device), _weights(len(axes)).to(field)))
+    return [each for each in found if len(each.first)]
+
+
+def _weights(axes: int) -> Tensor:
+    """Of the four voxels in a row along each of the axes, in the difference of cubic and linear."""
+    cubic, linear = torch.tensor((-1.0, 9, 9, -1)) / 16, torch.tensor((0.0, 1, 1, 0)) / 2
+    whole = [torch.stack(torch.meshgrid(*[one] * axes, indexing="ij")).prod(0).flatten() for one in (cubic, linear)]
+    return whole[0] - whole[1]
 
 
 def _bendable(field: Tensor) -> list[tuple[int, ...]]:

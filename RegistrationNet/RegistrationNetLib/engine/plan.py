@@ -14,6 +14,7 @@ import torch
 from RegistrationNetLib.core.errors import DeviceError
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.engine import devices, estimate
+from RegistrationNetLib.engine.levels import finest_grid
 from RegistrationNetLib.engine.predict import Model, seen_shape
 from RegistrationNetLib.engine.prepare import PADDING_HU, working_grids
 from RegistrationNetLib.engine.settings import Settings
@@ -71,7 +72,8 @@ class Task:
         computed = 0
         if settings.transform == "deformable":
             per_voxel = _REFINED + (_REFINED_MASKS if self.masked else 0)
-            computed = round(voxels * per_voxel * _SCATTERED.get(device.type, 1))
+            refined = finest_grid(fixed_grid, settings.prepare.max_voxels, settings.refine).voxels
+            computed = round(refined * per_voxel * _SCATTERED.get(device.type, 1))
             if self.model.network is not None:
                 shape = seen_shape(fixed_grid, self.model.spacing)
                 computed = max(computed, estimate.count(self.model.network, shape, device).peak_bytes)

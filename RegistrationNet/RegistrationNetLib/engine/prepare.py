@@ -34,6 +34,7 @@ class Prepared:
     fixed_mask, moving_mask: (1, 1, D, H, W) float32, 1 where the similarity may look, or None for everywhere.
     modality: "ct" if both were recognised as CT, "mixed" if one was, else "other".
     names: what messages call the fixed and the moving image.
+    max_voxels: at most so many are computed on.
     notes: what was done, in sentences.
     """
 
@@ -46,6 +47,7 @@ class Prepared:
     modality: str
     notes: list[str]
     names: tuple[str, str] = ("the fixed image", "the moving image")
+    max_voxels: int = Prepare.max_voxels
 
     def to(self, device: torch.device) -> Prepared:
         """The same with its volumes on a device."""
@@ -88,6 +90,7 @@ def prepare(
         modality=("other", "mixed", "ct")[f.ct + m.ct],
         notes=notes,
         names=(f"'{fixed.name}'", f"'{moving.name}'"),
+        max_voxels=settings.max_voxels,
     )
 
 

@@ -22,7 +22,7 @@ from RegistrationNetLib.core.similarity import LocalCorrelation
 from RegistrationNetLib.engine.align import Progress
 from RegistrationNetLib.engine.features import Moving, compared, decided
 from RegistrationNetLib.engine.hold import Hold, Restraint
-from RegistrationNetLib.engine.levels import Plan, levels
+from RegistrationNetLib.engine.levels import Plan, levels, stored_grid
 from RegistrationNetLib.engine.mend import as_it_is, fit_to_store, unfold
 from RegistrationNetLib.engine.prepare import Prepared
 from RegistrationNetLib.engine.settings import Refine
@@ -68,7 +68,12 @@ def refine(
             field = _Onto.of(prepared, affine, level, settings, device, hold).climb(field, level.steps, advance)
         field = unfold(field, keep=keep)
         done += work
-    return fit_to_store(field, plans[-1].field_grid.spacing.tolist(), keep).cpu(), plans[-1].field_grid
+    stored = stored_grid(prepared, settings)
+    if plans[-1].field_grid is not stored:
+        if restraint:
+            keep = restraint.on(stored, affine, device, exact=True).keep
+        field = keep(spatial.resize_field(field, stored.shape))
+    return fit_to_store(field, stored.spacing.tolist(), keep).cpu(), stored
 
 
 def pace(prepared: Prepared, level: Plan, settings: Refine, device: torch.device) -> dict[str, Any]:

@@ -88,9 +88,12 @@ class Refine(Checked):
     steps_coarse: Annotated[int, Knob("Iterations at each resolution coarser than half", 0, 1000)] = 25
     steps_half: Annotated[int, Knob("Iterations at half the resolution", 0, 1000)] = 40
     steps_full: Annotated[int, Knob("Iterations at full resolution", 0, 1000)] = 8
+    steps_finer: Annotated[
+        int, Knob("Iterations on voxels finer than the images', where those are larger than about 1.5 mm", 0, 1000)
+    ] = 0
     window: Annotated[int, Knob("Half width of the window in which intensities are compared", 1, 8, "voxel")] = 2
-    step: Annotated[float, Knob("Largest movement in one iteration", 0.05, 0.6, "voxel")] = 0.6
-    force_sigma: Annotated[float, Knob("Smoothing of each movement: larger is smoother", 0.5, 6, "voxel")] = 1.3
+    step: Annotated[float, Knob("Largest movement in one iteration", 0.05, 0.6, "voxel")] = 0.5
+    force_sigma: Annotated[float, Knob("Smoothing of each movement: larger is smoother", 0.5, 6, "voxel")] = 1.2
     field_sigma: Annotated[float, Knob("Smoothing of the whole deformation: larger is stiffer", 0, 3, "voxel")] = 0.6
     smoother_ct: Annotated[bool, Knob("Use stiffer smoothing for CT, whose noise and air need it")] = True
     symmetric: Annotated[
@@ -196,7 +199,7 @@ STAGES = {"prepare": Prepare, "align": Align, "predict": Predict, "refine": Refi
 """The stages that have settings, in the order in which they run."""
 
 PRESETS = {
-    "fast": Refine(steps_coarse=20, steps_half=20, steps_full=2),
+    "fast": Refine(steps_coarse=20, steps_half=20, steps_full=1),
     "balanced": Refine(),
-    "accurate": Refine(steps_coarse=40, steps_half=60, steps_full=30),
+    "accurate": Refine(steps_coarse=40, steps_half=60, steps_full=16, steps_finer=8),
 }

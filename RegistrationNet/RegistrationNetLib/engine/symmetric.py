@@ -29,7 +29,7 @@ from RegistrationNetLib.engine import features
 from RegistrationNetLib.engine.align import Progress, align
 from RegistrationNetLib.engine.features import Moving
 from RegistrationNetLib.engine.hold import Hold
-from RegistrationNetLib.engine.levels import Plan, levels
+from RegistrationNetLib.engine.levels import Plan, levels, stored_grid
 from RegistrationNetLib.engine.mend import extend, fit_to_store, unfold
 from RegistrationNetLib.engine.pose import Pair
 from RegistrationNetLib.engine.prepare import Prepared, working_grid
@@ -124,7 +124,7 @@ def refine(
         fields = torch.cat([unfold(field) for field in fields.split(1)])
         done += work
     back, on = (extend(field.cpu(), plans[-1].field_grid) for field in fields.split(1))
-    field_grid = levels(prepared, settings)[-1].field_grid
+    field_grid = stored_grid(prepared, settings)
     # The fixed voxels as they lie in the middle; a displacement in voxels is the same there and here.
     seen = Grid(field_grid.shape, to_moving.matrix @ field_grid.voxel_to_world)
     whole = field_on(Mapping((inverse_on(back, seen, _SOLVED_MM), on)), seen)

@@ -7,12 +7,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import conv3d
 
 from RegistrationNetLib.core.filters import smooth
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
 from RegistrationNetLib.core.spatial import jacobian_determinant
 from RegistrationNetLib.engine import mend
+from RegistrationNetLib.engine.levels import levels
 from RegistrationNetLib.engine.mend import corner_determinant, extend, fit_to_store, unbend, unfold
 from RegistrationNetLib.engine.prepare import Prepared, prepare
 from RegistrationNetLib.engine.refine import refine
@@ -52,6 +54,28 @@ def test_a_known_deformation_is_recovered_without_folds(preset):
     assert before > 4
     assert after < 0.25 * before
     assert float(corner_determinant(_voxels(found)).min()) > 0
+
+
+def test_large_voxels_are_compared_on_finer_ones_at_the_end_which_tells_more():
+    prepared, truth = deformed_pair()
+    plain, finer = Refine(), Refine(steps_finer=8)
+    assert [plan.grid.shape for plan in levels(prepared, plain)] == [
+        plan.grid.shape for plan in levels(prepared, finer)[:-1]
+    ]
+    assert levels(prepared, finer)[-1].grid.spacing.max() < 0.7 * prepared.fixed_grid.spacing.min()
+    field, onto = refine(prepared, IDENTITY, None, finer, CPU)
+    assert onto is prepared.fixed_grid
+    found, without = extend(field, onto), extend(*refine(prepared, IDENTITY, None, plain, CPU))
+    assert errors(Mapping((found,)), truth)[1] < errors(Mapping((without,)), truth)[1]
+    assert float(corner_determinant(_voxels(found)).min()) > 0
+
+
+@pytest.mark.parametrize(
+    "change", [{"max_voxels": 100_000}, {"fixed_grid": Grid.of((40, 40, 40), [1.4] * 3, np.eye(3), np.zeros(3))}]
+)
+def test_voxels_do_not_become_finer_than_pays_or_can_be_afforded(change):
+    prepared = replace(deformed_pair()[0], **change)
+    assert len(levels(prepared, Refine(steps_finer=8))) == len(levels(prepared, Refine()))
 
 
 def test_more_effort_brings_more():
@@ -146,6 +170,25 @@ def test_cubic_interpolation_stays_near_linear():
     assert float(bend.max()) <= 0.2
 
 
+def test_what_is_too_bent_is_straightened_with_little_change_and_nothing_else_is_touched():
+    noise = torch.randn((1, 3, 32, 32, 32), generator=torch.Generator().manual_seed(5))
+    detail = smooth(noise, 1.0) * 1.6
+    detail[..., 16:] = 0
+    straight = unbend(detail, (2.0, 2.0, 2.0))
+    bent = _bend_in_cells_mm(detail, 2.0)
+    assert 0.01 < float((bent > 0.2).float().mean()) < 0.05
+    assert float(_bend_in_cells_mm(straight, 2.0).max()) <= 0.2
+    assert float((straight - detail).norm()) < 0.1 * float(detail.norm())  # smoothing there: more than 0.3
+    assert float((straight - detail)[..., 20:].abs().max()) == 0
+
+
+def _bend_in_cells_mm(field: torch.Tensor, spacing: float) -> torch.Tensor:
+    """How far cubic and linear interpolation differ in the middle of each cell."""
+    rows = torch.tensor([[-1.0, 9, 9, -1], [0, 8, 8, 0]]) / 16
+    cubic, linear = (torch.einsum("i,j,k->ijk", row, row, row) for row in rows)
+    return conv3d(field.transpose(0, 1), (cubic - linear)[None, None]).norm(dim=0) * spacing
+
+
 @settings(max_examples=40)
 @given(st.tuples(*[st.integers(1, 6)] * 3), st.sampled_from(["half", "full"]), st.integers(0, 9))
 def test_images_of_a_few_slices_are_refined_without_folding(shape, field_grid, seed):
@@ -171,17 +214,17 @@ def test_few_slices_are_no_trouble_where_cubic_interpolation_has_too_few(shape):
 
 def test_a_field_with_nothing_left_to_mend_is_not_looked_at_again(monkeypatch):
     looks = []
-    for name in ("corner_determinant", "_bent"):
+    for name in ("corner_determinant", "_bends"):
         plain = getattr(mend, name)
         monkeypatch.setattr(mend, name, lambda *args, plain=plain, name=name: looks.append(name) or plain(*args))
     field = torch.zeros(1, 3, 20, 20, 20)
     field[:, 0, 10, 10, 10] = 0.5  # bent by a quarter of a millimetre, but not folded
     mended = fit_to_store(field, (8.0, 8.0, 8.0))
-    assert looks == ["_bent"] * looks.count("_bent") + ["corner_determinant"]
+    assert looks == ["_bends"] * looks.count("_bends") + ["corner_determinant"]
     assert not torch.equal(mended, field)
     looks.clear()
     assert fit_to_store(mended, (8.0, 8.0, 8.0)) is mended
-    assert looks == ["_bent", "corner_determinant"]
+    assert looks == ["_bends", "corner_determinant"]
 
 
 @pytest.mark.parametrize("size", [0.0, 1.0, 6.0])
