@@ -20,9 +20,9 @@ from RegistrationNetLib.core.resample import to_displacement
 
 _LEAST_DETERMINANT = 0.05
 _LARGEST_BEND_MM = 0.19
-_AIM = 0.97  # of it, to which larger bends are straightened
+_AIM = 0.95  # of it, to which larger bends are straightened
 _NOISE = 0.2  # of the voxels
-_ROUNDS, _SWEEPS, _PACE = 40, 100, 30.0
+_ROUNDS, _SWEEPS, _PACE = 40, 100, 1.3
 _AT_ONCE = 50_000  # places, of 64 voxels each
 _BLEND = 4  # voxels from a mark at which its smoothing ends
 _STEEPEST_TAPER = 0.6  # voxels a voxel, at which a field is first led to zero beyond the border
@@ -87,25 +87,32 @@ def unbend(field: Tensor, spacing: Sequence[float], keep: Keep = as_it_is) -> Te
     there instead would cost most of the detail. A field that is bent nearly everywhere is smoothed first.
     """
     lengths = torch.tensor(spacing, dtype=field.dtype, device=field.device).view(3, 1)
+    changed = torch.ones(field.shape[2], dtype=torch.bool)
     for _ in range(_ROUNDS):
-        bends = _bends(field, lengths)
+        bends = _bends(field, lengths, changed)
         if not bends:
             break
         noise = sum(len(each.first) for each in bends) > _NOISE * field[0, 0].numel()
-        field = keep(smooth(field, 0.5) if noise else _straightened(field, bends, lengths))
+        before, field = field, keep(smooth(field, 0.5) if noise else _straightened(field, bends, lengths))
+        changed = (before != field).any(1).flatten(2).any(2)[0].cpu()
     return field
 
 
 def _straightened(field: Tensor, bends: list[_Bends], lengths: Tensor) -> Tensor:
-    """With what is too bent, and only that, moved until it no longer is."""
+    """With what is too bent, and only that, moved until it no longer is (SIRT: what many ask of a voxel is averaged, so
+    that it converges however dense they are).
+    """
     values = field[0].flatten(1) * lengths
     for _ in range(_SWEEPS):
         found = [each.beyond(values) for each in bends]
         bends = [each for each, _ in found]
         if not any(len(each.first) for each in bends):
             break
+        share = values.new_zeros(values.shape[1])
+        for each in bends:
+            each.ask(share)
         for each, excess in found:
-            each.move(values, -_PACE * excess)
+            each.move(values, -_PACE * excess, share)
     return (values / lengths).view_as(field)
 
 
@@ -121,30 +128,39 @@ class _Bends:
 
     def beyond(self, values: Tensor) -> tuple[_Bends, Tensor]:
         """Those of them that are too large in values (3, voxels), in mm, and by how much, (3, m)."""
-        bend = torch.cat([values[:, part[:, None] + self.others] @ self.weights for part in self._parts()], dim=1)
+        bend = torch.cat([values[:, around] @ self.weights for around in self._around()], dim=1)
         size = torch.linalg.vector_norm(bend, dim=0)
         large = size > _LARGEST_BEND_MM
         return replace(self, first=self.first[large]), bend[:, large] * (1 - _AIM * _LARGEST_BEND_MM / size[large])
 
-    def move(self, values: Tensor, by: Tensor) -> None:
-        """Adds to the voxels around each place a movement (3, m), times their weights."""
-        for part, moves in zip(self._parts(), by.split(_AT_ONCE, dim=1), strict=True):
-            around = (part[:, None] + self.others).flatten()
-            values.index_add_(1, around, (moves[..., None] * self.weights).flatten(1))
+    def ask(self, share: Tensor) -> None:
+        """Adds to each voxel (voxels,) how much these places have to do with it."""
+        for around in self._around():
+            share.index_add_(0, around.flatten(), self._unit.square().expand(len(around), -1).flatten())
 
-    def _parts(self) -> tuple[Tensor, ...]:
-        return self.first.split(_AT_ONCE)
+    def move(self, values: Tensor, by: Tensor, share: Tensor) -> None:
+        """Changes each difference by (3, m), as far as its voxels are not shared with others."""
+        for around, change in zip(self._around(), (by / self.weights.norm()).split(_AT_ONCE, dim=1), strict=True):
+            moves = change[..., None] * self._unit / share[around].mul_(2.0).clamp_(min=1)
+            values.index_add_(1, around.flatten(), moves.flatten(1))
+
+    @property
+    def _unit(self) -> Tensor:
+        return self.weights / self.weights.norm()
+
+    def _around(self) -> list[Tensor]:
+        return [part[:, None] + self.others for part in self.first.split(_AT_ONCE)]
 
 
-def _bends(field: Tensor, lengths: Tensor) -> list[_Bends]:
-    """All that are too large, half way along edges and in the middles of cells."""
+def _bends(field: Tensor, lengths: Tensor, slices: Tensor) -> list[_Bends]:
+    """All that are too large, half way along edges and in the middles of cells, in reach of the slices (D,) bool."""
     strides = torch.tensor((field.shape[3] * field.shape[4], field.shape[4], 1))
     found = []
     for axes in _bendable(field):
         places = [torch.zeros((0, 3), dtype=torch.long)]
         for rows in slabs(field):
             within = slice(rows.start, min(rows.stop + 3, field.shape[2])) if 2 in axes else rows
-            if 2 not in axes or within.stop - within.start > 3:
+            if bool(slices[within].any()) and (2 not in axes or within.stop - within.start > 3):
                 size = _bend(field[:, :, within], axes)[0].mul_(lengths.view(3, 1, 1, 1)).square_().sum(0)
                 places.append((size > _LARGEST_BEND_MM**2).nonzero().cpu() + torch.tensor((rows.start, 0, 0)))
         others = torch.cartesian_prod(*(torch.arange(4 if axis in axes else 1) for axis in (2, 3, 4))) @ strides

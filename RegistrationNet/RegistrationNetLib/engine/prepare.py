@@ -232,11 +232,11 @@ def _at(where: Tensor, values: Tensor) -> Tensor:
 
 
 def _is_ct(values: Tensor) -> bool:
-    """Air and denser than water in one image, in Hounsfield units."""
+    """Air and denser than water in one image, in Hounsfield units; interpolated padding may lie between."""
     if not len(values):
         return False
     low, high = _percentiles(values, 0.1)
-    return -1200 <= low <= -700 and 100 <= high <= 4100
+    return PADDING_HU <= low <= -700 and 100 <= high <= 4100
 
 
 def _percentiles(values: Tensor, percent: float) -> tuple[float, float]:

@@ -66,10 +66,11 @@ def refine(
         field = hold.keep(hold.fade(field) if level is plans[0] else field)
         if level.steps:
             field = _Onto.of(prepared, affine, level, settings, device, hold).climb(field, level.steps, advance)
-        field = unfold(field, keep=keep)
+        if level is not plans[-1]:
+            field = unfold(field, keep=keep)
         done += work
     stored = stored_grid(prepared, settings)
-    if plans[-1].field_grid is not stored:
+    if field.shape[2:] != stored.shape:
         if restraint:
             keep = restraint.on(stored, affine, device, exact=True).keep
         field = keep(spatial.resize_field(field, stored.shape))

@@ -64,6 +64,13 @@ def test_values_below_any_air_are_padding_not_tissue(padding):
     assert any("Padding in 'ct.mha' (12.5 %" in note for note in prepared.notes)
 
 
+def test_ct_that_was_resampled_with_its_padding_is_still_ct():
+    values = ct().data.copy()
+    values[..., :3] = -2048
+    values[..., 3] = -1400  # between padding and air
+    assert prepare(with_values(ct(), values), ct(), Prepare()).modality == "ct"
+
+
 def test_a_constant_border_that_stands_apart_is_padding_in_mr_too():
     values = mr().data.copy()
     values[:, :3] = -500
