@@ -54,6 +54,7 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
 }
 """The functions that make up each part; one within another belongs to the outer."""
 _QUESTION = torch.ops.aten._local_scalar_dense.default
+_WHERE = torch.ops.aten.nonzero.default
 _WITHOUT_KERNEL = ("_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty", "lift_fresh", "detach")
 _ONLY_WRITTEN = ("copy_", "fill_", "zero_")
 
@@ -145,7 +146,11 @@ class Traffic(Tally):
             return torch.zeros(taken[0].shape, dtype=kwargs.get("dtype") or taken[0].dtype)
         if there and any(value.device != ELSEWHERE and value.dim() for value in taken):
             raise RuntimeError(f"{function} takes tensors of the device and of the computer.")
-        result = function(*args, **kwargs)
+        if function is _WHERE and there:  # as if it was nowhere
+            self.questions += 1
+            result = taken[0].new_empty((0, taken[0].dim()), dtype=torch.long)
+        else:
+            result = function(*args, **kwargs)
         made = [value for value in tree_leaves(result) if isinstance(value, Tensor) and value.device == ELSEWHERE]
         if made and taken and not there:
             self.sent.append(sum(value.nbytes for value in made))
@@ -229,7 +234,7 @@ def fused(settings: Refine, size: tuple[int, ...]) -> dict[str, int]:
     for plan in levels(prepared, settings):
         values.update(_fused_level(plan, plan.grid.voxels, plan.field_grid.voxels))
     values["setting up a level"] += 2 * prepared.fixed_grid.voxels
-    values["mending"] += 2 * 3 * plan.field_grid.voxels
+    values["mending"] += 3 * plan.field_grid.voxels  # the last is looked at for bends too
     return {name: 4 * value for name, value in values.items()}
 
 

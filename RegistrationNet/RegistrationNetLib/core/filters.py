@@ -17,26 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_SLAB_VALUES = 250_000  # 1 MB of float32: a few such temporaries fit a processor's second-level cache or just beyond
+from RegistrationNetLib.core.slabs import cached, each
+
 _NEGLIGIBLE = 1e-2  # of the middle; a Gaussian's taps below it cost time and change nothing
-
-
-def slabs(volume: Tensor) -> list[slice]:
-    """Cuts of the first axis of (..., D, H, W) to be worked on one after the other; one on a GPU, which has no need."""
-    depth, height, width = volume.shape[-3:]
-    thickness = max(1, _SLAB_VALUES // (height * width)) if _cached(volume) else depth
-    return [slice(start, min(start + thickness, depth)) for start in range(0, depth, thickness)]
-
-
-def _cached(volume: Tensor) -> bool:
-    """Whether parts of it are best worked on one after the other, in a cache."""
-    return volume.device.type == "cpu"
-
-
-def reach(rows: slice, margin: int, size: int) -> tuple[slice, slice]:
-    """The slices `rows` with `margin` more at both ends, as far as an axis of `size` has them; `rows` within those."""
-    first, last = max(rows.start - margin, 0), min(rows.stop + margin, size)
-    return slice(first, last), slice(rows.start - first, rows.stop - first)
 
 
 def box_sum(volume: Tensor, radius: int, rows: slice | None = None) -> Tensor:
@@ -45,11 +28,11 @@ def box_sum(volume: Tensor, radius: int, rows: slice | None = None) -> Tensor:
     rows: only for these slices of the first axis (with what the others hold); all of them if None.
     """
     taps = [[1.0] * (radius + 1)] * 3
-    if not _cached(volume):
+    if not cached(volume):
         sums = _multiplied(volume, taps, share=False)
         return sums if rows is None else sums[:, :, rows]
     if rows is None:
-        return torch.cat([box_sum(volume, radius, rows) for rows in slabs(volume)], dim=2)
+        return torch.cat(each(volume, lambda rows: box_sum(volume, radius, rows)), dim=2)
     return _separable(volume, rows, taps)
 
 
@@ -59,13 +42,16 @@ def smooth(volume: Tensor, sigma: float | Sequence[float]) -> Tensor:
     taps = [_gaussian(width, size) for width, size in zip(sigmas, volume.shape[2:], strict=True)]
     if all(len(axis) == 1 for axis in taps):
         return volume
-    if not _cached(volume):
+    if not cached(volume):
         return _multiplied(volume, taps, share=True)
     out = torch.empty_like(volume)
-    for rows in slabs(volume):
+
+    def work(rows: slice) -> None:
         for channel in range(volume.shape[1]):
             one = slice(channel, channel + 1)
             out[:, one, rows] = _separable(volume[:, one], rows, taps)
+
+    each(volume, work)
     for dim, axis in zip((2, 3, 4), taps, strict=True):
         _renormalise(out, dim, axis)
     return out

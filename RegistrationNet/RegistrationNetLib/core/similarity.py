@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from RegistrationNetLib.core.filters import box_sum, reach, slabs
+from RegistrationNetLib.core.filters import box_sum
+from RegistrationNetLib.core.slabs import each, reach
 
 _FEWEST = 1e-3  # voxels in a window; what an empty one divides by
 
@@ -58,9 +59,9 @@ class LocalCorrelation:
         """
         if self.mask is not None:
             weight = self.mask if weight is None else weight * self.mask
-        total = torch.zeros((), dtype=moving.dtype, device=moving.device)
         p, q, rest = torch.empty_like(moving), torch.empty_like(moving), torch.empty_like(moving)
-        for rows in slabs(moving):
+
+        def work(rows: slice) -> Tensor:
             mean, variance, covariance = self._statistics(moving, rows)
             ratio = covariance.div(variance)
             value = covariance.mul_(ratio).div_(self.variance[:, :, rows])
@@ -68,11 +69,13 @@ class LocalCorrelation:
             if weight is not None:
                 value *= weight[:, :, rows]
                 p[:, :, rows] *= weight[:, :, rows]
-            total += value.sum()
             torch.mul(p[:, :, rows], ratio, out=q[:, :, rows])
             torch.mul(p[:, :, rows], self.mean[:, :, rows], out=rest[:, :, rows]).addcmul_(
                 q[:, :, rows], mean, value=-1
             )
+            return value.sum()
+
+        total = torch.stack(each(moving, work)).sum()
         count = moving.numel() if weight is None else moving.shape[1] * weight.sum().clamp(min=1)
         return total / count, self._gradient(moving, p, q, rest)
 
@@ -91,8 +94,11 @@ class LocalCorrelation:
     def _gradient(self, moving: Tensor, p: Tensor, q: Tensor, rest: Tensor) -> Tensor:
         """f S(p) - m S(q) - S(rest)."""
         out = torch.empty_like(moving)
-        for rows in slabs(moving):
+
+        def work(rows: slice) -> None:
             part = box_sum(p, self.radius, rows).mul_(self.fixed[:, :, rows])
             part.addcmul_(box_sum(q, self.radius, rows), moving[:, :, rows], value=-1)
             torch.sub(part, box_sum(rest, self.radius, rows), out=out[:, :, rows])
+
+        each(moving, work)
         return out if self.mask is None else out.mul_(self.mask)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from RegistrationNetLib.core.filters import reach, slabs
+from RegistrationNetLib.core.slabs import each, reach
 
 
 def lattice(shape: Sequence[int], like: Tensor) -> Tensor:
@@ -50,7 +50,8 @@ def advance(displacement: Tensor, step: Tensor, order: Sequence[int] = (0, 1, 2)
     the whole.
     """
     out = torch.empty_like(displacement)
-    for rows in slabs(displacement):
+
+    def work(rows: slice) -> None:
         around, inner = reach(rows, 1, displacement.shape[2])
         part, where = displacement[:, :, around], around
         for axis in order:
@@ -58,6 +59,8 @@ def advance(displacement: Tensor, step: Tensor, order: Sequence[int] = (0, 1, 2)
             by = step[:, axis : axis + 1, where]
             part = _shifted(part, 2 + axis, by.clamp(min=0), by.clamp(max=0), keep)
         torch.add(part, step[:, :, rows], out=out[:, :, rows])
+
+    each(displacement, work)
     return out
 
 
@@ -100,10 +103,13 @@ def pull(volume: Tensor, by_value: Tensor) -> Tensor:
     summed over the channels, (N, 3, D, H, W).
     """
     out = torch.empty_like(volume[:, :1].expand(-1, 3, -1, -1, -1), memory_format=torch.contiguous_format)
-    for rows in slabs(volume):
+
+    def work(rows: slice) -> None:
         around, inner = reach(rows, 1, volume.shape[2])
         slope = gradient(volume[:, :, around])[:, :, :, inner]
         torch.sum(slope.mul_(by_value[:, :, None, rows]), dim=1, out=out[:, :, rows])
+
+    each(volume, work)
     return out
 
 

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from RegistrationNetLib.core import mind, spatial
-from RegistrationNetLib.core.filters import box_sum, slabs
+from RegistrationNetLib.core.filters import box_sum
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.core.resample import warp
 from RegistrationNetLib.core.sampler import Sampler
 from RegistrationNetLib.core.similarity import LocalCorrelation
+from RegistrationNetLib.core.slabs import each
 from RegistrationNetLib.engine.levels import Plan, Positions, counted, levels, like, whole
 from RegistrationNetLib.engine.prepare import Prepared, foreground
 from RegistrationNetLib.engine.settings import Refine
@@ -51,12 +52,15 @@ class Moving:
         shape = field.shape[2:]
         values = field.new_empty((1, self.values.volume.shape[1], *shape))
         inside, seen = field.new_empty((1, 1, *shape)), None if self.mask is None else field.new_empty((1, 1, *shape))
-        for rows in slabs(field):
+
+        def work(rows: slice) -> None:
             at = self.positions(field, rows)
             inside[0, 0, rows] = self.values.contains(at)
             if self.mask is not None and seen is not None:
                 seen[:, :, rows] = whole(self.mask(at.clone()))
             values[:, :, rows] = self.values(at)
+
+        each(field, work)
         return values, inside, seen
 
 

@@ -241,9 +241,9 @@ def _is_ct(values: Tensor) -> bool:
 
 def _percentiles(values: Tensor, percent: float) -> tuple[float, float]:
     """The percentile from below and from above, on a sample; the extremes where the percentiles coincide."""
-    sample = values[:: max(1, len(values) // 1_000_000)].sort().values
-    last = len(sample) - 1
-    low, high = float(sample[round(last * percent / 100)]), float(sample[round(last * (1 - percent / 100))])
+    sample = values[:: max(1, len(values) // 1_000_000)].numpy()
+    ends = [round((len(sample) - 1) * share) for share in (percent / 100, 1 - percent / 100)]
+    low, high = (float(end) for end in np.partition(sample, ends)[ends])
     return (low, high) if high > low else (float(values.min()), float(values.max()))
 
 

@@ -19,6 +19,7 @@ from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.mapping import Affine
 from RegistrationNetLib.core.mind import Likeness
 from RegistrationNetLib.core.similarity import LocalCorrelation
+from RegistrationNetLib.core.slabs import at_once, each
 from RegistrationNetLib.engine.align import Progress
 from RegistrationNetLib.engine.features import Moving, compared, decided
 from RegistrationNetLib.engine.hold import Hold, Restraint
@@ -36,6 +37,7 @@ _STIFF_CT = 1.5, 2.0  # times the smoothing of each step and of the field
 _STIFF_MIND = 2.5, 2.5  # structure is noisier than correlation in a window
 
 
+@at_once()
 def refine(
     prepared: Prepared,
     affine: Affine,
@@ -138,8 +140,14 @@ class Level:
         voxels.
         """
         step = smooth(evened(force, self.force_sigma), self.force_sigma)
-        length = (step * self.lengths).square_().sum(1, keepdim=True).sqrt_()
-        return step.mul_(size / torch.maximum(length, quantile(length, _PERCENTILE).clamp(min=_TINY)))
+        square = _squared(step, self.lengths)
+        longest = quantile(square, _PERCENTILE).clamp(min=_TINY)
+
+        def scale(rows: slice) -> None:
+            step[:, :, rows] *= torch.maximum(square[:, :, rows], longest).rsqrt_().mul_(size)
+
+        each(step, scale)
+        return step
 
     def value_and_force(self, field: Tensor) -> tuple[float, Tensor]:
         """The similarity, and its derivative by the displacement on the field's grid, of the field's shape."""
@@ -177,9 +185,22 @@ def evened(force: Tensor, sigma: list[float]) -> Tensor:
 
     Strong edges would else use up every step, and faint ones hardly move in so few iterations.
     """
-    around = smooth(force.square().sum(1, keepdim=True), [_SURROUNDINGS * width for width in sigma]).sqrt_()
-    around.div_(quantile(around, _STRONG).clamp(min=_TINY)).clamp_(min=_WEAKEST)
-    return force * around.pow_(-_EVENNESS)
+    around = smooth(_squared(force), [_SURROUNDINGS * width for width in sigma])
+    strong = quantile(around, _STRONG).clamp(min=_TINY)
+    out = torch.empty_like(force)
+
+    def raise_weak(rows: slice) -> None:
+        share = (around[:, :, rows] / strong).clamp_(min=_WEAKEST**2).pow_(-_EVENNESS / 2)
+        torch.mul(force[:, :, rows], share, out=out[:, :, rows])
+
+    each(force, raise_weak)
+    return out
+
+
+def _squared(field: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Squared lengths (1, 1, D, H, W) of vectors, whose components count so much each."""
+    scaled = (lambda part: part) if lengths is None else (lambda part: part * lengths)
+    return torch.cat(each(field, lambda rows: scaled(field[:, :, rows]).square().sum(1, keepdim=True)), dim=2)
 
 
 def quantile(values: Tensor, share: float) -> Tensor:

@@ -25,6 +25,7 @@ from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.core.mind import Likeness
 from RegistrationNetLib.core.resample import field_on
 from RegistrationNetLib.core.similarity import LocalCorrelation
+from RegistrationNetLib.core.slabs import at_once
 from RegistrationNetLib.engine import features
 from RegistrationNetLib.engine.align import Progress, align
 from RegistrationNetLib.engine.features import Moving
@@ -97,6 +98,7 @@ def decided(prepared: Prepared, affine: Affine, settings: Refine) -> Refine:
     return choice if choice.similarity == "mind" else features.decided(swapped(prepared), affine.inverse(), settings)
 
 
+@at_once()
 def refine(
     prepared: Prepared,
     affine: Affine,

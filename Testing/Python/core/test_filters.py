@@ -8,8 +8,10 @@ import torch
 from scipy import ndimage
 
 from RegistrationNetLib.core import filters, spatial
-from RegistrationNetLib.core.filters import box_sum, slabs, smooth
+from RegistrationNetLib.core import slabs as cuts
+from RegistrationNetLib.core.filters import box_sum, smooth
 from RegistrationNetLib.core.similarity import LocalCorrelation
+from RegistrationNetLib.core.slabs import slabs
 
 SHAPE = (13, 9, 11)
 
@@ -21,7 +23,7 @@ def texture(channels: int = 1, seed: int = 0, shape: tuple[int, int, int] = SHAP
 @pytest.fixture
 def thin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slabs of two slices."""
-    monkeypatch.setattr(filters, "_SLAB_VALUES", 2 * SHAPE[1] * SHAPE[2])
+    monkeypatch.setattr(cuts, "_SLAB_VALUES", 2 * SHAPE[1] * SHAPE[2])
 
 
 def test_slabs_cover_every_slice_once(thin: None) -> None:
@@ -66,7 +68,7 @@ def test_slabs_change_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
         return [smooth(field, 1.3), spatial.advance(field, step), spatial.pull(volume, field[:, :2]), value, gradient]
 
     whole = everything()
-    monkeypatch.setattr(filters, "_SLAB_VALUES", 1)
+    monkeypatch.setattr(cuts, "_SLAB_VALUES", 1)
     for thin, thick in zip(everything(), whole, strict=True):
         torch.testing.assert_close(thin, thick)
 
@@ -80,13 +82,13 @@ def test_a_gpu_filters_by_matrices_to_the_same_result(shape: tuple[int, int, int
         return [*wide, box_sum(volume, 2), box_sum(volume, 5, slice(0, 1))]
 
     by_shifts = everything()
-    monkeypatch.setattr(filters, "_cached", lambda volume: False)
+    monkeypatch.setattr(filters, "cached", lambda volume: False)
     for matrix, shift in zip(everything(), by_shifts, strict=True):
         torch.testing.assert_close(matrix, shift)
 
 
 def test_what_prediction_filters_with_serves_training(monkeypatch) -> None:
-    monkeypatch.setattr(filters, "_cached", lambda volume: False)
+    monkeypatch.setattr(filters, "cached", lambda volume: False)
     volume = texture(shape=(5, 6, 8)).requires_grad_()
     with torch.inference_mode():
         smooth(volume.detach(), 0.7)

@@ -117,7 +117,7 @@ def test_identical_images_without_a_field_are_the_best_there_is():
 
 
 def test_half_precision_around_it_loses_no_variance_on_a_gpu(monkeypatch):
-    monkeypatch.setattr(filters, "_cached", lambda volume: False)  # which filters by matrix products
+    monkeypatch.setattr(filters, "cached", lambda volume: False)  # which filters by matrix products
     fixed, warped = (0.3 + 0.05 * texture(12, 12, 12, seed=seed) for seed in (0, 1))
     plain = lncc(fixed, warped, 2)
     with torch.autocast("cpu", torch.bfloat16):

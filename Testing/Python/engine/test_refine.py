@@ -13,9 +13,10 @@ from RegistrationNetLib.core.filters import smooth
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
 from RegistrationNetLib.core.spatial import jacobian_determinant
-from RegistrationNetLib.engine import mend
+from RegistrationNetLib.engine import bends, mend
+from RegistrationNetLib.engine.bends import unbend
 from RegistrationNetLib.engine.levels import levels
-from RegistrationNetLib.engine.mend import corner_determinant, extend, fit_to_store, unbend, unfold
+from RegistrationNetLib.engine.mend import corner_determinant, extend, fit_to_store, unfold
 from RegistrationNetLib.engine.prepare import Prepared, prepare
 from RegistrationNetLib.engine.refine import refine
 from RegistrationNetLib.engine.settings import Prepare, Refine, Settings
@@ -214,9 +215,9 @@ def test_few_slices_are_no_trouble_where_cubic_interpolation_has_too_few(shape):
 
 def test_a_field_with_nothing_left_to_mend_is_not_looked_at_again(monkeypatch):
     looks = []
-    for name in ("corner_determinant", "_bends"):
-        plain = getattr(mend, name)
-        monkeypatch.setattr(mend, name, lambda *args, plain=plain, name=name: looks.append(name) or plain(*args))
+    for home, name in ((mend, "corner_determinant"), (bends, "_bends")):
+        plain = getattr(home, name)
+        monkeypatch.setattr(home, name, lambda *args, plain=plain, name=name: looks.append(name) or plain(*args))
     field = torch.zeros(1, 3, 20, 20, 20)
     field[:, 0, 10, 10, 10] = 0.5  # bent by a quarter of a millimetre, but not folded
     mended = fit_to_store(field, (8.0, 8.0, 8.0))

@@ -1,0 +1,51 @@
+"""Slabs: they cover a volume once, and threads that share them change nothing."""
+
+import threading
+
+import pytest
+import torch
+
+from RegistrationNetLib.core import slabs
+from RegistrationNetLib.core.filters import smooth
+from RegistrationNetLib.core.slabs import at_once, each
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 5, 3), (90, 80, 70), (3, 900, 900), (200, 190, 180)])
+def test_slabs_cover_every_slice_once_and_in_order(shape):
+    rows = slabs.slabs(torch.empty((1, 1, 1, 1, 1)).expand(1, 1, *shape))
+    assert [index for one in rows for index in range(one.start, one.stop)] == list(range(shape[0]))
+
+
+def test_threads_share_slabs_and_the_result_is_the_same_to_the_last_bit(two_threads):
+    volume = torch.rand((1, 3, 90, 80, 70), generator=torch.Generator().manual_seed(1))
+    alone = smooth(volume, 1.3)
+    at_work = set()
+    with at_once():
+        assert torch.equal(smooth(volume, 1.3), alone)
+        each(volume, lambda rows: at_work.add(threading.get_ident()))
+        inner = each(
+            volume, lambda rows: len(each(volume, lambda within: within))
+        )  # by one thread: no waiting in circles
+    assert threading.get_ident() not in at_work
+    assert inner == [len(slabs.slabs(volume))] * len(inner)
+
+
+def test_afterwards_pytorch_has_its_threads_again_whatever_happened(two_threads):
+    with pytest.raises(ZeroDivisionError), at_once():
+        each(torch.zeros((1, 1, 90, 80, 70)), lambda rows: 1 / 0)
+    assert torch.get_num_threads() == 2
+    assert each(torch.zeros((1, 1, 90, 80, 70)), lambda rows: threading.get_ident()) == [threading.get_ident()] * 4
+
+
+def test_within_one_operation_takes_one_thread(two_threads):
+    with at_once():
+        assert torch.get_num_threads() == 1
+        assert set(each(torch.zeros((1, 1, 90, 80, 70)), lambda rows: torch.get_num_threads())) == {1}
