@@ -24,6 +24,8 @@ _KEPT, _KEPT_MOVING = 42, 8
 the field found."""
 _REFINED, _REFINED_MASKS = 102, 36
 """Bytes per working voxel of refinement at its peak, counted; more where masks are compared too."""
+_SYMMETRIC = 1.6
+"""Times as much where both images move, counted."""
 _SCATTERED = {"cpu": 1.2}
 """What the C library's allocator takes for them, measured: between 1 and 1.5 times as much."""
 _PREPARED, _FILLED = 6, 18
@@ -71,7 +73,9 @@ class Task:
         voxels, full = fixed_grid.voxels, self.fixed.grid.voxels
         computed = 0
         if settings.transform == "deformable":
-            per_voxel = _REFINED + (_REFINED_MASKS if self.masked else 0)
+            per_voxel = (_REFINED + (_REFINED_MASKS if self.masked else 0)) * (
+                _SYMMETRIC if settings.refine.symmetric else 1
+            )
             refined = finest_grid(fixed_grid, settings.prepare.max_voxels, settings.refine).voxels
             computed = round(refined * per_voxel * _SCATTERED.get(device.type, 1))
             if self.model.network is not None:

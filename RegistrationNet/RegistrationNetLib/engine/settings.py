@@ -99,7 +99,8 @@ class Refine(Checked):
     symmetric: Annotated[
         bool,
         Knob(
-            "Treat both images alike: exchanging the fixed and the moving image gives the inverse; takes twice as long"
+            "Treat both images alike: exchanging the fixed and the moving image gives the inverse; takes two to three "
+            "times as long"
         ),
     ] = False
     field_grid: Annotated[

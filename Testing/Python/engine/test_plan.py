@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.refinement import ELSEWHERE, Traffic, a_pair, count
 from RegistrationNetLib.core.errors import DeviceError
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.mapping import Affine
-from RegistrationNetLib.engine import devices, plan
+from RegistrationNetLib.engine import devices, plan, symmetric
 from RegistrationNetLib.engine import refine as refinement
 from RegistrationNetLib.engine import register as engine
 from RegistrationNetLib.engine.estimate import Tally
@@ -86,6 +87,21 @@ def test_refinement_holds_what_the_plan_counts_on(monkeypatch):
     held = tally.peak_bytes - 2 * 4 * grid.voxels  # the images are on the CPU
     assert held / grid.voxels == pytest.approx(plan._REFINED, rel=0.15)
     assert held < 2**30
+
+
+def test_a_symmetric_refinement_is_planned_with_what_it_holds_more(coarse_phantom):
+    size, few = (48, 56, 64), Refine(steps_coarse=1, steps_half=1, steps_full=2, similarity="lncc")
+    images = a_pair(size)
+    with Traffic() as traffic:
+        for image in (images.fixed, images.moving):
+            traffic.hold(image)
+        symmetric.refine(images, Affine(np.eye(4)), few, ELSEWHERE)
+    assert traffic.peak_bytes == pytest.approx(plan._SYMMETRIC * count(few, size).peak_bytes, rel=0.15)
+    task = plan.Task(coarse_phantom.fixed, coarse_phantom.moving, Model("none", ""))
+    plain, both = (
+        task.need(FAST.with_values(refine__symmetric=asked), CPU).stages["refine"] for asked in (False, True)
+    )
+    assert 1.2 * plain < both < 1.6 * plain
 
 
 class Refinement:
