@@ -165,8 +165,11 @@ def read_pair(
     for extra in marked.values():
         _require_fit(extra, fixed_image)
     landmarks, hints = (
-        (_landmarks(ours, points_in, fixed_image), _landmarks(theirs, points_in, moving_image))
-        for ours, theirs in ((fixed_landmarks, moving_landmarks), (fixed_hints, moving_hints))
+        (_points(ours, points_in, fixed_image, role), _points(theirs, points_in, moving_image, role))
+        for ours, theirs, role in (
+            (fixed_landmarks, moving_landmarks, "landmarks"),
+            (fixed_hints, moving_hints, "hints"),
+        )
     )
     known = any(value is not None for value in (*labels, *landmarks))
     return Pair(
@@ -275,7 +278,7 @@ def _require_fit(extra: Image | None, image: Image) -> None:
         )
 
 
-def _landmarks(source: Landmarks | None, points_in: str, image: Image) -> Points | None:
+def _points(source: Landmarks | None, points_in: str, image: Image, role: str) -> Points | None:
     from RegistrationNetLib.files.points import read_points
 
     if source is None:
@@ -285,11 +288,13 @@ def _landmarks(source: Landmarks | None, points_in: str, image: Image) -> Points
     else:
         points = np.asarray(source, float)
         if points.ndim != 2 or points.shape[1] != 3:
-            raise InputError(f"Landmarks of '{image.name}' have shape {points.shape}; give (N, 3) points in LPS mm.")
+            raise InputError(
+                f"{role.capitalize()} of '{image.name}' have shape {points.shape}; give (N, 3) points in LPS mm."
+            )
     outside = int((~image.grid.contains(points, margin_voxels=2)).sum())
     if outside:
         raise InputError(
-            f"{outside} of {len(points)} landmarks lie outside '{image.name}'. Check that they belong to it and "
+            f"{outside} of {len(points)} {role} lie outside '{image.name}'. Check that they belong to it and "
             "are in LPS mm (or say --points-in ras or voxel)."
         )
     return points

@@ -75,7 +75,7 @@ def test_a_mask_may_be_all_ones_and_labels_must_be_whole_numbers(phantom):
         ({"keep_rigid": np.zeros(3)}, InputError, "keep-rigid labels is of type ndarray"),
         ({"region_margin_mm": -1.0}, InputError, "margin around the region is -1 mm"),
         ({"fixed_hints": [[0.0, 0.0, 0.0]]}, InputError, "Only one side's hints were given"),
-        ({"fixed_hints": [[999.0, 0, 0]], "moving_hints": [[0.0, 0, 0]]}, InputError, "1 of 1 landmarks lie outside"),
+        ({"fixed_hints": [[999.0, 0, 0]], "moving_hints": [[0.0, 0, 0]]}, InputError, "1 of 1 hints lie outside"),
     ],
 )
 def test_mistakes_are_answered_in_a_sentence(phantom, wrong, error, words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +15,7 @@ from RegistrationNetLib.core.slabs import each
 
 _LARGEST_BEND_MM = 0.19
 _AIM = 0.95  # of it, to which larger bends are straightened
-_NOISE = 0.3  # of the voxels
+_NOISE = 0.6  # places that are too bent, of seven a voxel
 _ROUNDS, _SWEEPS, _PACE = 40, 100, 1.3
 _AT_ONCE = 50000  # places, of 64 voxels each
 
@@ -33,7 +34,7 @@ def unbend(field: Tensor, spacing: Sequence[float], keep: Keep = as_it_is) -> Te
 
     Half way between two voxels a cubic through four in a row is (9 b + 9 c - a - d) / 16, a line (b + c) / 2. Where
     they differ too much, the voxels are moved straight to where they do not (projections onto convex sets): smoothing
-    there instead would cost most of the detail. A field that is bent nearly everywhere is smoothed first.
+    there instead would cost most of the detail. A field of noise is smoothed first.
     """
     lengths = torch.tensor(spacing, dtype=field.dtype, device=field.device).view(1, 3, 1, 1, 1)
     changed = torch.ones(field.shape[2], dtype=torch.bool)
@@ -126,8 +127,8 @@ class _Bends:
 
 
 def _bends(field: Tensor, slices: Tensor) -> list[_Bends]:
-    """All that are too large in a field in mm, half way along edges and in the middles of cells, in reach of the slices
-    (D,) bool.
+    """All that are too large in a field in mm, in the middles of edges, faces and cells, in reach of the slices (D,)
+    bool.
     """
     strides = torch.tensor((field.shape[3] * field.shape[4], field.shape[4], 1), device=field.device)
     found = []
@@ -156,9 +157,11 @@ def _weights(axes: int) -> Tensor:
 
 
 def _bendable(field: Tensor) -> list[tuple[int, ...]]:
-    """The ways to go half way between voxels: along an edge of a cell, and to its middle. A cubic needs 4 in a row."""
-    long = tuple(axis for axis in (2, 3, 4) if field.shape[axis] > 3)
-    return [*((axis,) for axis in long), *([long] if len(long) > 1 else [])]
+    """The ways to go half way between voxels: to the middle of an edge, of a face, of a cell. A cubic needs 4 in a
+    row.
+    """
+    long = [axis for axis in (2, 3, 4) if field.shape[axis] > 3]
+    return [axes for many in range(1, len(long) + 1) for axes in itertools.combinations(long, many)]
 
 
 def _bend(field: Tensor, axes: Sequence[int]) -> Tensor:

@@ -31,7 +31,7 @@ _MARGIN_MM = 15.0  # around the fixed image, from where a deformation may fetch 
 _ONE_KIND = 0.66  # steadiness: 0.73 to 0.98 between scans of one kind after an affine, 0.2 to 0.6 between two
 _FEWEST = 100  # windows; fewer say nothing
 _WINDOW, _NOISE = 2, 1e-3  # half width in voxels; variance of values about [-0.5, 0.5]
-_MOST = 3_000_000  # voxels; twelve values each, some six times over, are 0.9 GB
+MOST = 3_000_000  # voxels, of twelve values each, compared by structure
 _SLOPE = 2  # voxels beyond a warped one that its slope may come from
 _CPU = torch.device("cpu")
 
@@ -93,7 +93,7 @@ def decided(prepared: Prepared, affine: Affine, settings: Refine) -> Refine:
         settings = replace(settings, similarity=_suited(prepared, affine, settings))
     if settings.similarity == "mind":
         settings = replace(settings, steps_finer=0)
-        if prepared.fixed_grid.voxels > _MOST:
+        if prepared.fixed_grid.voxels > MOST:
             settings = replace(settings, steps_full=0)
     return settings
 

@@ -8,6 +8,7 @@ that it does not fold however far the points move.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -104,9 +105,8 @@ def guided(
 ) -> tuple[Affine, Hints | None]:
     """The alignment that the hints lead to, and the hints; without them, and None, where the images fit clearly better.
 
-    Adds a sentence to `prepared.notes` for what was left out.
+    Adds a sentence to `prepared.notes` where they are left out.
     """
-    prepared.notes.extend(hints.notes())
     free = align(prepared, settings, kind, None, lambda fraction: progress(fraction / 2))
     try:
         led = align(prepared, settings, kind, hints.rough(), lambda fraction: progress(0.5 + fraction / 2), only=True)
@@ -150,9 +150,10 @@ def _agreeing(fixed: Points, moving: Points) -> NDArray[np.bool_]:
     count = len(fixed)
     if count < 5:
         return np.ones(count, bool)
-    triples = list(itertools.islice(itertools.combinations(range(count), 3), 50 * _TRIES))
-    chosen = np.random.default_rng(0).permutation(len(triples))[:_TRIES]
-    fits = [nearest_rigid(fixed[list(triples[index])], moving[list(triples[index])]) for index in sorted(chosen)]
+    rng = np.random.default_rng(0)
+    few = math.comb(count, 3) <= _TRIES
+    triples = itertools.combinations(range(count), 3) if few else (rng.choice(count, 3, False) for _ in range(_TRIES))
+    fits = [nearest_rigid(fixed[list(triple)], moving[list(triple)]) for triple in triples]
     residuals = [np.linalg.norm(fit(fixed) - moving, axis=1) for fit in fits]
     most = (count + 4) // 2  # beside the three that fit by construction
     best = min(residuals, key=lambda off: float(np.sort(off)[most - 1]))

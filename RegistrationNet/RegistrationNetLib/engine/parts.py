@@ -21,7 +21,7 @@ _NONE = np.iinfo(np.int32).max
 _ROUNDING = 1e-6  # voxel
 
 
-def compared(constraints: Constraints, fixed: Grid, mask: Image | None) -> Image | None:
+def without_kept_volume(constraints: Constraints, fixed: Grid, mask: Image | None) -> Image | None:
     """The fixed mask without what keeps its volume."""
     volume = constraints.volume
     if volume is None:
@@ -52,7 +52,10 @@ class Parts:
         for image, stiff in ((constraints.rigid, True), (constraints.volume, False)):
             if image is None:
                 continue
-            for called, pieces in _pieces(image, np.where(labels > 0, 0, labels_on(image, fixed))):
+            marked = labels_on(image, fixed)
+            if marked.any() and not marked[labels == 0].any():
+                raise InputError(f"All of '{image.name}' is to be kept rigid already; keep it one way or the other.")
+            for called, pieces in _pieces(image, np.where(labels > 0, 0, marked)):
                 labels += np.where(pieces > 0, pieces + len(names), 0).astype(np.int32)
                 names += called
                 rigid += [stiff] * len(called)

@@ -13,7 +13,7 @@ import torch
 
 from RegistrationNetLib.core.errors import DeviceError
 from RegistrationNetLib.core.image import Image
-from RegistrationNetLib.engine import devices, estimate
+from RegistrationNetLib.engine import devices, estimate, features
 from RegistrationNetLib.engine.levels import finest_grid
 from RegistrationNetLib.engine.predict import Model, seen_shape
 from RegistrationNetLib.engine.prepare import PADDING_HU, working_grids
@@ -24,6 +24,8 @@ _KEPT, _KEPT_MOVING = 42, 8
 the field found."""
 _REFINED, _REFINED_MASKS = 102, 36
 """Bytes per working voxel of refinement at its peak, counted; more where masks are compared too."""
+_REFINED_STRUCTURE = 490
+"""The same where structure is compared at full resolution."""
 _SYMMETRIC = 1.6
 """Times as much where both images move, counted."""
 _SCATTERED = {"cpu": 1.2}
@@ -73,9 +75,9 @@ class Task:
         voxels, full = fixed_grid.voxels, self.fixed.grid.voxels
         computed = 0
         if settings.transform == "deformable":
-            per_voxel = (_REFINED + (_REFINED_MASKS if self.masked else 0)) * (
-                _SYMMETRIC if settings.refine.symmetric else 1
-            )
+            structure = settings.refine.similarity == "mind" and voxels <= features.MOST
+            held = (_REFINED_STRUCTURE if structure else _REFINED) + (_REFINED_MASKS if self.masked else 0)
+            per_voxel = held * (_SYMMETRIC if settings.refine.symmetric else 1)
             refined = finest_grid(fixed_grid, settings.prepare.max_voxels, settings.refine).voxels
             computed = round(refined * per_voxel * _SCATTERED.get(device.type, 1))
             if self.model.network is not None:

@@ -31,7 +31,7 @@ from RegistrationNetLib.engine.hold import Restraint
 from RegistrationNetLib.engine.levels import whole
 from RegistrationNetLib.engine.memory import memory_mib, peak_memory_mib
 from RegistrationNetLib.engine.mend import extend
-from RegistrationNetLib.engine.parts import compared
+from RegistrationNetLib.engine.parts import without_kept_volume
 from RegistrationNetLib.engine.plan import Task
 from RegistrationNetLib.engine.predict import Model, chosen, predict, require_precision
 from RegistrationNetLib.engine.prepare import Prepared, foreground, prepare
@@ -199,8 +199,9 @@ def _register(
     seen_mask = None if masks[1] is None else _through(behind, fixed, masks[1])
     restraint, pairs = Restraint.of(constraints, fixed.grid), constraints.hints
     hints = None if pairs is None else Hints.of(pairs[0], behind.inverse()(pairs[1]))
-    shown = compared(constraints, fixed.grid, masks[0])
+    shown = without_kept_volume(constraints, fixed.grid, masks[0])
     prepared = prepare(fixed, _through(behind, fixed, moving), settings.prepare, shown, seen_mask)
+    prepared.notes.extend([] if hints is None else hints.notes())
     even = settings.refine.symmetric
     if even:
         prepared = symmetric.even(prepared)
@@ -289,19 +290,19 @@ def _deform(
 ) -> tuple[Mapping, bool]:
     """The network's field, refined on this pair, before the affine; and whether the network was of use."""
     run.enter("predict", "Starting without a network" if model.network is None else "Asking the network for a start")
-    field, reached = None, run.stages[-2]["similarity"]
-    if restraint.hints is not None:
-        field = restraint.hints.start(prepared.fixed_grid, affine)
+    reached, used = run.stages[-2]["similarity"], False
+    field = None if restraint.hints is None else restraint.hints.start(prepared.fixed_grid, affine)
     if model.network is not None:
         aligned = warp(Image(prepared.moving[0].numpy(), prepared.moving_grid), Mapping((affine,)), prepared.fixed_grid)
         moving = torch.from_numpy(np.asarray(aligned.data, np.float32))[None]
         pair = prepared.fixed.to(device), moving.to(device)
-        field = predict(model, *pair, prepared.fixed_grid, settings.predict.precision)
-        predicted = alike(Mapping((extend(field.cpu(), prepared.fixed_grid), affine)))
-        if not predicted >= reached:  # nor if it is no number
-            field = None
+        start = predict(model, *pair, prepared.fixed_grid, settings.predict.precision)
+        predicted = alike(Mapping((extend(start.cpu(), prepared.fixed_grid), affine)))
+        used = predicted >= reached  # not if it is no number
+        if used:
+            field, reached = start, predicted
+        else:
             prepared.notes.append(f"The start that {model.name} predicted made the images less alike; it was left out.")
-        reached = max(predicted, reached)
     run.leave(reached)
 
     advance = run.enter("refine", "Refining the deformation on this pair")
@@ -311,7 +312,7 @@ def _deform(
         refined, grid = refine(prepared, affine, field, settings.refine, device, advance, restraint)
     found = Mapping((extend(refined, grid), affine))
     run.leave(alike(found))
-    return found, field is not None
+    return found, used
 
 
 class _Similarity:

@@ -20,7 +20,7 @@ def labels_of(node: Any, role: str) -> Image:
     if node.IsA("vtkMRMLSegmentationNode"):
         marked = _exported(node)
     elif node.IsA("vtkMRMLVolumeNode"):
-        marked = volumes.image_of(node)
+        marked = volumes.image_of(node, labels=True)
     else:
         raise InputError(f"{role} is '{node.GetName()}', which is no volume. Choose a segmentation or a label map.")
     if not marked.data.any():
@@ -29,10 +29,18 @@ def labels_of(node: Any, role: str) -> Image:
 
 
 def points_of(node: Any, role: str) -> Points:
-    """The control points of a markups node, (N, 3) LPS mm, parent transforms included. Raises InputError."""
+    """The control points of a markups node, (N, 3) LPS mm, parent transforms included.
+
+    Raises InputError, also where one of them was never placed.
+    """
     if not node.IsA("vtkMRMLMarkupsNode"):
         raise InputError(f"{role} are '{node.GetName()}', which is no point list. Choose a point list.")
-    places = np.zeros((node.GetNumberOfControlPoints(), 3))
+    number = node.GetNumberOfControlPoints()
+    unplaced = [n for n in range(number) if node.GetNthControlPointPositionStatus(n) != node.PositionDefined]
+    if unplaced:
+        named = ", ".join(str(n + 1) for n in unplaced)
+        raise InputError(f"{role} '{node.GetName()}': not placed is point {named}. Place it, or take it off the list.")
+    places = np.zeros((number, 3))
     for index, place in enumerate(places):
         node.GetNthControlPointPositionWorld(index, place)
     return places * [-1, -1, 1]

@@ -30,12 +30,17 @@ _RIGHT_ANGLE = 1e-3
 """Largest cosine between two axes that still counts as a right angle."""
 
 
-def image_of(node: Any) -> Image:
-    """A scalar volume or label map node as it lies in the world; its own pixel type. Raises InputError."""
+def image_of(node: Any, labels: bool = False) -> Image:
+    """A scalar volume or label map node as it lies in the world; its own pixel type. Raises InputError.
+
+    labels: whether a scalar volume too holds labels, which are not blended.
+    """
     local = local_image(node)
     if lies_on_lattice(node):
         return replace(local, grid=_in_world(node))
-    return resampled(local, transforms.from_world(node.GetParentTransformNode()), world_grid(node), is_labels(node))
+    return resampled(
+        local, transforms.from_world(node.GetParentTransformNode()), world_grid(node), labels or is_labels(node)
+    )
 
 
 def lies_on_lattice(node: Any) -> bool:

@@ -27,14 +27,13 @@ def test_slabs_cover_every_slice_once_and_in_order(shape):
 def test_threads_share_slabs_and_the_result_is_the_same_to_the_last_bit(two_threads):
     volume = torch.rand((1, 3, 90, 80, 70), generator=torch.Generator().manual_seed(1))
     alone = smooth(volume, 1.3)
-    at_work = set()
+    meeting = threading.Barrier(2, timeout=30)  # where nobody gets on alone
     with at_once():
         assert torch.equal(smooth(volume, 1.3), alone)
-        each(volume, lambda rows: at_work.add(threading.get_ident()))
+        assert threading.get_ident() not in each(volume, lambda rows: (meeting.wait() and 0) or threading.get_ident())
         inner = each(
             volume, lambda rows: len(each(volume, lambda within: within))
         )  # by one thread: no waiting in circles
-    assert threading.get_ident() not in at_work
     assert inner == [len(slabs.slabs(volume))] * len(inner)
 
 

@@ -77,12 +77,12 @@ def test_the_same_pair_gives_the_same_bits_whatever_came_before(coarse_phantom):
     assert bits(register(fixed, moving, FAST).mapping) == alone
 
 
-def test_another_process_gives_the_same_bits_and_more_threads_nearly_the_same_place(data_folder, tmp_path):
+def test_another_process_and_more_threads_give_the_same_bits(data_folder, tmp_path):
     one, again, two = (
         elsewhere(data_folder, tmp_path / f"{index}.npy", threads) for index, threads in enumerate((1, 1, 2))
     )
     assert np.array_equal(one, again)
-    assert np.linalg.norm(one - two, axis=-1).max() <= 0.01
+    assert np.array_equal(one, two)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ np.save(sys.argv[3], found(fixed.grid.points()) / fixed.grid.spacing.min())
 
 def elsewhere(data_folder: Path, file: Path, threads: int) -> NDArray[np.float64]:
     """Where a process of its own, of so many threads, takes the voxels of a real pair, in voxels."""
-    names = [str(data_folder / name) for name in REAL["hippocampus"]]
+    names = [str(data_folder / name) for name in REAL["head"]]
     # Threads that wait asleep: on a busy machine they would else spin on each other.
     calm = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", _ELSEWHERE, *names, str(file), str(threads)]

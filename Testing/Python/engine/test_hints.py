@@ -96,6 +96,15 @@ def test_a_pair_30_mm_off_is_found_and_named(count):
     assert note.startswith("Hint pair 2 lies ")
 
 
+@pytest.mark.parametrize("count", [8, 40, 300])
+def test_wrong_pairs_are_found_among_many(count):
+    rng = np.random.default_rng(count)
+    fixed = rng.uniform(-80, 80, (count, 3))
+    moving = fixed + rng.normal(0, 1, fixed.shape)
+    moving[[0, 2]] += 57.0
+    assert np.flatnonzero(~Hints.of(fixed, moving).trusted).tolist() == [0, 2]
+
+
 def near_hints(mapping: Mapping, pair: PhantomPair, within_mm: float, where: np.ndarray) -> float:
     """Mean true error of the head's voxels so near a hint, of those `where` holds, mm."""
     points = pair.fixed.grid.points()[(pair.fixed_labels.scalar != Tissue.OUTSIDE) & where]

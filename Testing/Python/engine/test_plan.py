@@ -89,6 +89,17 @@ def test_refinement_holds_what_the_plan_counts_on(monkeypatch):
     assert held < 2**30
 
 
+def test_comparison_of_structure_is_planned_with_what_it_holds_more():
+    size, few = (144, 144, 144), Refine(steps_coarse=1, steps_half=1, steps_full=2, similarity="mind")
+    images = a_pair(size)
+    with Traffic() as traffic:
+        for image in (images.fixed, images.moving):
+            traffic.hold(image)
+        refinement.refine(images, Affine(np.eye(4)), None, few, ELSEWHERE)
+    more = traffic.peak_bytes / count(few, size).peak_bytes
+    assert more == pytest.approx(plan._REFINED_STRUCTURE / plan._REFINED, rel=0.15)
+
+
 def test_a_symmetric_refinement_is_planned_with_what_it_holds_more(coarse_phantom):
     size, few = (48, 56, 64), Refine(steps_coarse=1, steps_half=1, steps_full=2, similarity="lncc")
     images = a_pair(size)

@@ -1,5 +1,6 @@
 """Refinement: recovers a known deformation, never folds, and leaves alike images alone."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -176,18 +177,23 @@ def test_what_is_too_bent_is_straightened_with_little_change_and_nothing_else_is
     detail = smooth(noise, 1.0) * 1.6
     detail[..., 16:] = 0
     straight = unbend(detail, (2.0, 2.0, 2.0))
-    bent = _bend_in_cells_mm(detail, 2.0)
-    assert 0.01 < float((bent > 0.2).float().mean()) < 0.05
-    assert float(_bend_in_cells_mm(straight, 2.0).max()) <= 0.2
-    assert float((straight - detail).norm()) < 0.1 * float(detail.norm())  # smoothing there: more than 0.3
+    bent = _bends_mm(detail, 2.0)
+    assert 0.01 < float((bent[-1] > 0.2).float().mean()) < 0.05
+    assert max(float(bend.max()) for bend in _bends_mm(straight, 2.0)) <= 0.2
+    assert float((straight - detail).norm()) < 0.12 * float(detail.norm())  # smoothing there: more than 0.3
     assert float((straight - detail)[..., 20:].abs().max()) == 0
 
 
-def _bend_in_cells_mm(field: torch.Tensor, spacing: float) -> torch.Tensor:
-    """How far cubic and linear interpolation differ in the middle of each cell."""
-    rows = torch.tensor([[-1.0, 9, 9, -1], [0, 8, 8, 0]]) / 16
-    cubic, linear = (torch.einsum("i,j,k->ijk", row, row, row) for row in rows)
-    return conv3d(field.transpose(0, 1), (cubic - linear)[None, None]).norm(dim=0) * spacing
+def _bends_mm(field: torch.Tensor, spacing: float) -> list[torch.Tensor]:
+    """How far cubic and linear interpolation differ in the middles of edges, faces and, last, cells."""
+    at, half = torch.tensor([0.0, 1, 0, 0]), torch.tensor([[-1.0, 9, 9, -1], [0, 8, 8, 0]]) / 16
+    bends = []
+    for middle in itertools.product((False, True), repeat=3):
+        cubic, linear = (
+            torch.einsum("i,j,k->ijk", *(half[kind] if here else at for here in middle)) for kind in (0, 1)
+        )
+        bends.append(conv3d(field.transpose(0, 1), (cubic - linear)[None, None]).norm(dim=0) * spacing)
+    return bends
 
 
 @settings(max_examples=40)
