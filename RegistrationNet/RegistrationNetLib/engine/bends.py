@@ -15,8 +15,8 @@ from RegistrationNetLib.core.slabs import each
 
 _LARGEST_BEND_MM = 0.19
 _AIM = 0.95  # of it, to which larger bends are straightened
-_NOISE = 0.6  # places that are too bent, of seven a voxel
-_ROUNDS, _SWEEPS, _PACE = 40, 100, 1.3
+_NOISE = 0.5  # places that are too bent, of seven a voxel
+_ROUNDS, _PATIENCE, _SWEEPS, _PACE = 60, 40, 100, 1.3
 _AT_ONCE = 50000  # places, of 64 voxels each
 
 Keep = Callable[[Tensor], Tensor]
@@ -34,7 +34,7 @@ def unbend(field: Tensor, spacing: Sequence[float], keep: Keep = as_it_is) -> Te
 
     Half way between two voxels a cubic through four in a row is (9 b + 9 c - a - d) / 16, a line (b + c) / 2. Where
     they differ too much, the voxels are moved straight to where they do not (projections onto convex sets): smoothing
-    there instead would cost most of the detail. A field of noise is smoothed first.
+    there instead would cost most of the detail. A field of noise is smoothed.
     """
     lengths = torch.tensor(spacing, dtype=field.dtype, device=field.device).view(1, 3, 1, 1, 1)
     changed = torch.ones(field.shape[2], dtype=torch.bool)
@@ -43,7 +43,7 @@ def unbend(field: Tensor, spacing: Sequence[float], keep: Keep = as_it_is) -> Te
         bends = _bends(moved, changed)
         if not bends:
             return moved.div_(lengths) if index else field
-        noise = sum(len(those.first) for those in bends) > _NOISE * field[0, 0].numel()
+        noise = index >= _PATIENCE or sum(len(those.first) for those in bends) > _NOISE * field[0, 0].numel()
         if noise:
             moved = smooth(moved, 0.5)
         else:
@@ -110,7 +110,7 @@ class _Bends:
     def move(self, values: Tensor, by: Tensor, asked: Tensor) -> None:
         """Changes each difference by (3, m), less where others ask for its voxels too."""
         for around, change in zip(self._around(), (by / self.weights.norm()).split(_AT_ONCE, dim=1), strict=True):
-            share = self._unit / asked[around].mul_(2).clamp_(min=1)
+            share = self._unit / asked[around].mul_(3).clamp_(min=1)
             values.index_add_(1, around.flatten(), (change[..., None] * share).flatten(1))
 
     def forget(self, asked: Tensor) -> None:
