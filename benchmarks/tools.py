@@ -18,6 +18,7 @@ from functools import partial
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,9 @@ def elastix(changes: dict[str, str], fixed: sitk.Image, moving: sitk.Image, thre
         return itk.elastix_registration_method(*images, parameter_object=parameters, number_of_threads=threads)[1]
 
     def field(found: Any) -> sitk.Image:
-        return _vectors(itk.array_from_image(itk.transformix_deformation_field(images[1], found)), fixed)
+        with TemporaryDirectory() as folder:  # else it leaves a copy where one happens to be
+            whole = itk.transformix_deformation_field(images[1], found, output_directory=folder)
+            return _vectors(itk.array_from_image(whole), fixed)
 
     return Job(run, field)
 

@@ -17,7 +17,7 @@ _LARGEST_BEND_MM = 0.19
 _AIM = 0.95  # of it, to which larger bends are straightened
 _NOISE = 0.5  # places that are too bent, of seven a voxel
 _ROUNDS, _PATIENCE, _SWEEPS, _PACE = 60, 40, 100, 1.3
-_AT_ONCE = 50000  # places, of 64 voxels each
+_AT_ONCE = 50_000  # places, of 64 voxels each
 
 Keep = Callable[[Tensor], Tensor]
 """Takes a field and gives it as it must be, whatever else is done to it."""
