@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -21,6 +21,7 @@ from torch import Tensor
 _FEWEST, _LEAST_VALUES = 4, 100_000  # a smaller slab costs more by being one than by missing a cache
 _SLAB_VALUES = 250_000  # 1 MB of float32: a few such temporaries fit a processor's second-level cache or just beyond
 
+S = TypeVar("S")
 T = TypeVar("T")
 _own = threading.local()  # has a pool in a thread that may hand out slabs
 
@@ -52,16 +53,20 @@ def each(volume: Tensor, work: Callable[[slice], T]) -> list[T]:
     """`work` on every slab of a volume, and what it gives, in their order; within `at_once` several at a time, so
     `work` must write to its own slab alone.
     """
+    return spread(slabs(volume), work)
+
+
+def spread(parts: Sequence[S], work: Callable[[S], T]) -> list[T]:
+    """`work` on every part, as `each` does on slabs."""
     pool: ThreadPoolExecutor | None = getattr(_own, "pool", None)
-    rows = slabs(volume)
-    if pool is None or len(rows) == 1:
-        return [work(one) for one in rows]
-    return list(pool.map(work, rows))
+    if pool is None or len(parts) <= 1:
+        return [work(part) for part in parts]
+    return list(pool.map(work, parts))
 
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Within it, `each` spreads slabs over as many threads as PyTorch has, and each operation takes one of them."""
+    """Within it, `each` and `spread` use as many threads as PyTorch has, and each operation takes one of them."""
     threads = torch.get_num_threads()
     if threads == 1 or hasattr(_own, "pool"):
         yield

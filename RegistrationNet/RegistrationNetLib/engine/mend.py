@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from RegistrationNetLib.core.blocks import each_block
 from RegistrationNetLib.core.filters import box_sum, smooth
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.mapping import Displacement
@@ -27,12 +28,22 @@ _GENTLEST_TAPER = 0.1
 
 def fit_to_store(field: Tensor, spacing: Sequence[float], keep: Keep = as_it_is) -> Tensor:
     """The field neither folded nor bent; mending one may bring back a little of the other."""
+    near = None
     for _ in range(4):
-        straight = unbend(field, spacing, keep)
-        field = unfold(straight, keep=keep)
-        if field is straight:
+        straight = unbend(field, spacing, keep, near)
+        unfolded = unfold(straight, keep=keep, near=None if near is None else _changed(field, straight))
+        field, near = unfolded, _changed(straight, unfolded)
+        if not len(near):
             break
     return field
+
+
+def _changed(before: Tensor, after: Tensor) -> Tensor:
+    """Flat indices of the voxels in which two fields (1, 3, D, H, W) differ."""
+    if before is after:
+        return torch.zeros(0, dtype=torch.long, device=after.device)
+    differ = each(after, lambda rows: (before[:, :, rows] != after[:, :, rows]).any(1))
+    return torch.cat(differ, dim=1).flatten().nonzero()[:, 0]
 
 
 def extend(field: Tensor, grid: Grid) -> Displacement:
@@ -51,17 +62,22 @@ def extend(field: Tensor, grid: Grid) -> Displacement:
     return to_displacement(padded, grid.padded([m[0] for m in margins], [m[1] for m in margins]))
 
 
-def unfold(field: Tensor, least: float = _LEAST_DETERMINANT, keep: Keep = as_it_is) -> Tensor:
+def unfold(
+    field: Tensor, least: float = _LEAST_DETERMINANT, keep: Keep = as_it_is, near: Tensor | None = None
+) -> Tensor:
     """The field smoothed, only there and ever more, where its determinant falls below `least` in any corner of a voxel.
 
     In the unheard-of case that this does not help, nothing is kept, and else the field is weakened as a whole.
+
+    near: (m,) flat indices of the only voxels that have changed since there was no fold.
     """
     attempts, widening = (20, 0.5) if keep is as_it_is else (40, 0.1)  # wide smoothing runs into what is kept
     for attempt in range(attempts):
-        low = corner_determinant(field) < least
+        low = _low(field, least, near)
         if not bool(low.any()):
             return field
-        field = keep(_smoothed_at(low, field, 1 + widening * attempt))
+        smoothed = keep(_smoothed_at(low, field, 1 + widening * attempt))
+        near, field = _changed(field, smoothed), smoothed
     return unfold(field / 2 if keep is as_it_is else field, least)
 
 
@@ -73,15 +89,35 @@ def corner_determinant(field: Tensor) -> Tensor:
 
     def work(rows: slice) -> Tensor:
         around, inner = reach(rows, 1, field.shape[2])
-        sides = [_sides(field[0, :, around], axis, inner) for axis in range(3)]
-        least = torch.full_like(field[0, 0, rows], torch.inf)
-        for along_h, along_w in itertools.product(*sides[1:]):
-            normal = _cross(along_h, along_w)
-            for along_d in sides[0]:
-                torch.minimum(least, _dot(along_d, normal), out=least)
-        return least
+        return _corners(field[:, :, around])[:, inner]
 
-    return torch.cat(each(field, work))[None, None]
+    return torch.cat(each(field, work), dim=1)[None]
+
+
+def _low(field: Tensor, least: float, near: Tensor | None) -> Tensor:
+    """(1, 1, D, H, W) bool: where the corner determinant is below `least`; looked for only around voxels `near`."""
+    if near is None:
+        return corner_determinant(field) < least
+    low = torch.zeros_like(field[:, :1], dtype=torch.bool)
+
+    def work(starts: Tensor, blocks: Tensor) -> Tensor:
+        at = (_corners(blocks) < least).nonzero()
+        return at[:, 1:] + starts[at[:, 0]]
+
+    for at in each_block(field, near, 1, (1, 1), work):
+        low[0, 0][at.unbind(1)] = True
+    return low
+
+
+def _corners(field: Tensor) -> Tensor:
+    """The smallest determinant over the corners of each voxel of fields (N, 3, D, H, W), as far as they have them."""
+    sides = [_sides(field.transpose(0, 1), axis) for axis in range(3)]
+    least = torch.full_like(field[:, 0], torch.inf)
+    for along_h, along_w in itertools.product(*sides[1:]):
+        normal = _cross(along_h, along_w)
+        for along_d in sides[0]:
+            torch.minimum(least, _dot(along_d, normal), out=least)
+    return least
 
 
 def _dot(a: Tensor, b: Sequence[Tensor]) -> Tensor:
@@ -94,17 +130,18 @@ def _cross(a: Tensor, b: Tensor) -> list[Tensor]:
     return [(a[i] * b[j]).addcmul_(a[j], b[i], value=-1) for i, j in ((1, 2), (2, 0), (0, 1))]
 
 
-def _sides(field: Tensor, axis: int, rows: slice) -> list[Tensor]:
-    """How x + u changes from the voxel before and to the voxel after along an axis, (3, d, H, W) each; the one there is
-    at the border; none along an axis of one voxel, where the step itself stands.
+def _sides(field: Tensor, axis: int) -> list[Tensor]:
+    """How x + u (3, N, D, H, W) changes from the voxel before and to the voxel after along an axis; the one there is at
+    the border; none along an axis of one voxel, where the step itself stands.
     """
-    steps = field.diff(dim=1 + axis)
-    if not steps.shape[1 + axis]:
+    dim = 2 + axis
+    steps = field.diff(dim=dim)
+    if not steps.shape[dim]:
         steps = torch.zeros_like(field)
     steps[axis] += 1
-    ends = [steps.narrow(1 + axis, end, 1) for end in (0, steps.shape[1 + axis] - 1)]
-    both = [torch.cat([ends[0], steps], 1 + axis), torch.cat([steps, ends[1]], 1 + axis)]
-    return [side.narrow(1 + axis, 0, field.shape[1 + axis])[:, rows] for side in both]
+    ends = [steps.narrow(dim, end, 1) for end in (0, steps.shape[dim] - 1)]
+    both = [torch.cat([ends[0], steps], dim), torch.cat([steps, ends[1]], dim)]
+    return [side.narrow(dim, 0, field.shape[dim]) for side in both]
 
 
 def _smoothed_at(where: Tensor, field: Tensor, sigma: float) -> Tensor:

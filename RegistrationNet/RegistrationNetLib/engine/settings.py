@@ -200,7 +200,7 @@ STAGES = {"prepare": Prepare, "align": Align, "predict": Predict, "refine": Refi
 """The stages that have settings, in the order in which they run."""
 
 PRESETS = {
-    "fast": Refine(steps_coarse=20, steps_half=20, steps_full=1),
+    "fast": Refine(steps_coarse=20, steps_half=12, steps_full=2),
     "balanced": Refine(),
     "accurate": Refine(steps_coarse=40, steps_half=60, steps_full=16, steps_finer=8),
 }

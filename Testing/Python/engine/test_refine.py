@@ -184,7 +184,32 @@ def test_what_is_too_bent_is_straightened_with_little_change_and_nothing_else_is
     assert float((straight - detail)[..., 20:].abs().max()) == 0
 
 
-def _bends_mm(field: torch.Tensor, spacing: float) -> list[torch.Tensor]:
+NOISE = torch.randn((1, 3, 24, 26, 28), generator=torch.Generator().manual_seed(7))
+EVERYWHERE, A_PATCH = NOISE, NOISE * (torch.arange(28) > 20)
+
+
+@pytest.mark.parametrize("field", [EVERYWHERE, 5 * smooth(NOISE, 1.0), 20 * A_PATCH], ids=["noise", "smooth", "patch"])
+def test_whatever_the_field_it_ends_neither_bent_nor_folded(field):
+    mended = fit_to_store(field, (1.0, 2.0, 3.0))
+    assert max(float(bend.max()) for bend in _bends_mm(mended, (1.0, 2.0, 3.0))) <= 0.2
+    assert float(corner_determinant(mended).min()) > 0
+
+
+def test_looking_only_at_what_has_changed_finds_the_same():
+    field = 0.3 * smooth(NOISE, 2.0)
+    changed = field.clone()
+    changed[:, :, 10:12, 13, 5:9] += 4 * NOISE[:, :, 10:12, 13, 5:9]
+    changed[:, :, 0, 0, -1] += 3  # at the border
+    near = (changed != field).any(1).flatten().nonzero()[:, 0]
+    spacing = (2.0, 2.0, 2.0)
+    assert unbend(field, spacing) is field
+    assert unfold(field) is field
+    assert torch.equal(unbend(changed, spacing, near=near), unbend(changed, spacing))
+    assert torch.equal(unfold(changed, near=near), unfold(changed))
+    assert not torch.equal(unfold(changed), changed)
+
+
+def _bends_mm(field: torch.Tensor, spacing: float | tuple[float, ...]) -> list[torch.Tensor]:
     """How far cubic and linear interpolation differ in the middles of edges, faces and, last, cells."""
     at, half = torch.tensor([0.0, 1, 0, 0]), torch.tensor([[-1.0, 9, 9, -1], [0, 8, 8, 0]]) / 16
     bends = []
@@ -192,7 +217,8 @@ def _bends_mm(field: torch.Tensor, spacing: float) -> list[torch.Tensor]:
         cubic, linear = (
             torch.einsum("i,j,k->ijk", *(half[kind] if here else at for here in middle)) for kind in (0, 1)
         )
-        bends.append(conv3d(field.transpose(0, 1), (cubic - linear)[None, None]).norm(dim=0) * spacing)
+        by_axis = conv3d(field.transpose(0, 1), (cubic - linear)[None, None])
+        bends.append((by_axis * torch.tensor(spacing).view(-1, 1, 1, 1, 1)).norm(dim=0))
     return bends
 
 
