@@ -28,6 +28,8 @@ from RegistrationNetLib.files.geometry import image_to_sitk
 from RegistrationNetLib.files.images import read_image, read_labels, read_mask
 from RegistrationNetLib.files.transforms import write_affine
 
+SHARED = ("affine.tfm", "fixed.mha", "moving.mha")
+"""The files of a folder from which all methods start."""
 _RANGE = 1000.0
 """What the largest value becomes: some tools take differences below 0.001 for none."""
 _PEAK_MM, _SIGMA_MM, _NOISE_HU = 15.0, 40.0, 20.0
@@ -75,7 +77,7 @@ def _warped(scan: Image, lung: Image, seed: int) -> Case:
 
 
 def share(case: Case, folder: Path) -> None:
-    """Write what all methods start from: fixed.mha, moving.mha (on one grid) and affine.tfm."""
+    """Write what all methods start from: the images, on one grid, and the affine."""
     folder.mkdir(parents=True, exist_ok=True)
     prepared = prepare(case.fixed, case.moving, Prepare())
     with flushed_denormals():
@@ -86,7 +88,7 @@ def share(case: Case, folder: Path) -> None:
     moving = sitk.Resample(
         moving, fixed, sitk.ReadTransform(str(folder / "affine.tfm")), useNearestNeighborExtrapolator=True
     )
-    for image, name in ((moving, "moving.mha"), (fixed, "fixed.mha")):  # the last file says that all are there
+    for image, name in ((fixed, "fixed.mha"), (moving, "moving.mha")):
         sitk.WriteImage(image, str(folder / name))
 
 

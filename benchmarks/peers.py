@@ -2,7 +2,8 @@
 each, from the same affine alignment, on the same threads, judges all alike, and prints a table of each data set.
 
 `make peers` installs the others. Images, fields and figures are kept in build/peers (some GB), so that a run that was
-stopped goes on where it was; what was computed on other threads, or by another version, is computed again.
+stopped goes on where it was; what was computed from another start, on other threads or by another version is computed
+again, and what was judged otherwise is judged again.
 """
 
 from __future__ import annotations
@@ -19,19 +20,26 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import cases, data
+from benchmarks import cases, data, judgement
 from benchmarks.data import Pair
 from benchmarks.judgement import inconsistency_mm, judged
 from benchmarks.page import machine, write_table
 from benchmarks.peers_table import Figures, introduction, line, section
-from benchmarks.tools import TOOLS, version
+from benchmarks.tools import TOOLS, digest, version
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.files.transforms import read_transform
 
 FOLDER = Path(__file__).parents[1] / "build" / "peers"
+_STARTED = "start.json"
+_JUDGEMENT = digest([Path(judgement.__file__)])
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
-_FOR_LUNGS, _NOT_FOR_LUNGS = {"greedy-wide", "greedy-wide-long"}, {"greedy", "greedy-long"}
-"""Lungs want larger windows of greedy."""
+_ONLY_FOR = {
+    **dict.fromkeys(("greedy", "greedy-long"), ("brain", "hippocampus")),
+    **dict.fromkeys(("greedy-wide", "greedy-wide-long"), ("lung",)),
+    "ants-cc-long": ("brain_ixi", "hippocampus"),
+}
+"""Data sets by the beginning of their names: lungs want larger windows of greedy; a pair of millions of voxels would
+take ANTs an hour at full resolution."""
 
 
 @dataclass(frozen=True)
@@ -43,39 +51,45 @@ class Bench:
     threads: int
     again: bool = False
 
-    def start(self, pair: Pair) -> Path:
-        """The pair's folder, with what all methods start from."""
+    def start(self, pair: Pair, again: bool = False) -> Path:
+        """The pair's folder, with what all methods start from, made anew by another version of ourselves."""
         folder = self.folder / pair.name.replace(" ", "_")
-        if not (folder / "fixed.mha").exists():
+        made_by = version(TOOLS["affine"])
+        kept = {} if again else _read(folder / _STARTED)
+        if kept.get("version") != made_by:
+            (folder / _STARTED).unlink(missing_ok=True)
             cases.share(cases.load(pair, self.data), folder)
+            kept = {"version": made_by, "digest": digest(folder / name for name in cases.SHARED)}
+            (folder / _STARTED).write_text(json.dumps(kept), encoding="utf-8")
         return folder
 
     def figures(self, pair: Pair, names: Sequence[str]) -> dict[str, Figures]:
-        """Those of each tool on a pair, computed where they are not at hand."""
-        folder = self.start(pair)
-        found = {name: self._kept(folder, name) for name in names}
-        missing = [name for name in names if not found[name]]
-        case = cases.load(pair, self.data) if missing else None
-        for name in missing:
-            assert case is not None
-            took = run(name, folder, self.threads)
-            figures = took if "failed" in took else took | judged(case, self.mapping(pair, name))
-            (folder / f"{name}.json").write_text(json.dumps(figures), encoding="utf-8")
-            found[name] = figures
-            print(f"{pair.name}: {TOOLS[name].title}: {line(figures)}", flush=True)
+        """Those of each tool on a pair: computed, or only judged, where they are not at hand."""
+        folder = self.start(pair, self.again)
+        case = cases.load(pair, self.data)
+        found = {}
+        for name in names:
+            file = folder / f"{name}.json"
+            made = {"threads": self.threads, "version": version(TOOLS[name]), "title": TOOLS[name].title}
+            made["start"] = _read(folder / _STARTED)["digest"]
+            kept = {} if self.again else _read(file)
+            if not made.items() <= kept.items():
+                kept = made | run(name, folder, self.threads)
+            if "failed" not in kept and kept.get("judgement") != _JUDGEMENT:
+                kept |= judged(case, self.mapping(pair, name)) | {"judgement": _JUDGEMENT}
+                print(f"{pair.name}: {TOOLS[name].title}: {line(kept)}", flush=True)
+            file.write_text(json.dumps(kept), encoding="utf-8")
+            found[name] = kept
         return found
 
     def mapping(self, pair: Pair, name: str) -> Mapping:
         folder = self.start(pair)
         return read_transform(folder / f"{name}.mha").then(read_transform(folder / "affine.tfm"))
 
-    def _kept(self, folder: Path, name: str) -> Figures:
-        file = folder / f"{name}.json"
-        if self.again or not file.exists():
-            return {}
-        figures: Figures = json.loads(file.read_text(encoding="utf-8"))
-        fits = figures["threads"] == self.threads and figures["version"] == version(TOOLS[name])
-        return figures if fits else {}
+
+def _read(file: Path) -> Figures:
+    """What a file holds; nothing where there is none."""
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
 
 def run(name: str, folder: Path, threads: int) -> Figures:
@@ -83,11 +97,10 @@ def run(name: str, folder: Path, threads: int) -> Figures:
     command = [sys.executable, "-m", "benchmarks.tools", name, str(folder), "--threads", str(threads)]
     environment = os.environ | dict.fromkeys(_THREADS, str(threads))
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment, check=False)
-    took: Figures = {"threads": threads, "version": version(TOOLS[name])}
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"])[-1]
-        return took | {"failed": last[:200]}
-    return took | json.loads((folder / f"{name}.took.json").read_text(encoding="utf-8"))
+        return {"failed": last[:200]}
+    return _read(folder / f"{name}.took.json")
 
 
 def of_set(bench: Bench, pairs: Sequence[Pair], names: Sequence[str]) -> dict[str, dict[str, Figures]]:
@@ -108,8 +121,7 @@ def of_set(bench: Bench, pairs: Sequence[Pair], names: Sequence[str]) -> dict[st
 
 def usable(names: Sequence[str], kind: str) -> list[str]:
     """The tools that suit a data set."""
-    left_out = _NOT_FOR_LUNGS if kind.startswith("lung") else _FOR_LUNGS
-    return [name for name in names if name not in left_out]
+    return [name for name in names if kind.startswith(_ONLY_FOR.get(name, ""))]
 
 
 def require(names: Sequence[str]) -> None:

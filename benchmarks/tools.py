@@ -12,7 +12,7 @@ import io
 import json
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -102,7 +102,14 @@ def greedy(radius: int, iterations: str, fixed: sitk.Image, moving: sitk.Image, 
     return Job(run, lambda field: field)
 
 
-def ants(metric: str, radius_or_bins: int, fixed: sitk.Image, moving: sitk.Image, threads: int) -> Job:
+def ants(
+    metric: str,
+    radius_or_bins: int,
+    iterations: tuple[int, ...],
+    fixed: sitk.Image,
+    moving: sitk.Image,
+    threads: int,
+) -> Job:
     """SyN alone, from where the images lie: without a start of its own it would first move their centres together."""
     from ants import from_numpy, registration
 
@@ -119,6 +126,7 @@ def ants(metric: str, radius_or_bins: int, fixed: sitk.Image, moving: sitk.Image
             initial_transform="identity",
             syn_metric=metric,
             syn_sampling=radius_or_bins,
+            reg_iterations=iterations,
         )
         return next(path for path in found["fwdtransforms"] if path.endswith(".nii.gz"))
 
@@ -184,7 +192,11 @@ def convex_adam(fixed: sitk.Image, moving: sitk.Image, threads: int) -> Job:
 
 _FINE = {"FinalGridSpacingInPhysicalUnits": "5", "MaximumNumberOfIterations": "1000"}
 """elastix's own grid of 10 mm is wide for brains."""
-_OWN, _GREEDY = ("registrationnet", "RegistrationNetLib"), ("picsl-greedy", "picsl_greedy")
+_OWN, _GREEDY, _ANTS = (
+    ("registrationnet", "RegistrationNetLib"),
+    ("picsl-greedy", "picsl_greedy"),
+    ("antspyx", "ants"),
+)
 
 TOOLS = {
     "affine": Tool("affine alone", *_OWN, nothing),
@@ -195,8 +207,9 @@ TOOLS = {
     "greedy-long": Tool("greedy NCC 2x2x2, 100x100x50", *_GREEDY, partial(greedy, 2, "100x100x50")),
     "greedy-wide": Tool("greedy NCC 4x4x4, 100x100x50x10", *_GREEDY, partial(greedy, 4, "100x100x50x10")),
     "greedy-wide-long": Tool("greedy NCC 4x4x4, 100x100x100x50", *_GREEDY, partial(greedy, 4, "100x100x100x50")),
-    "ants": Tool("ANTs SyN", "antspyx", "ants", partial(ants, "mattes", 32)),
-    "ants-cc": Tool("ANTs SyN, CC", "antspyx", "ants", partial(ants, "CC", 4)),
+    "ants": Tool("ANTs SyN MI, 40x20x0", *_ANTS, partial(ants, "mattes", 32, (40, 20, 0))),
+    "ants-cc": Tool("ANTs SyN CC, 40x20x0", *_ANTS, partial(ants, "CC", 4, (40, 20, 0))),
+    "ants-cc-long": Tool("ANTs SyN CC, 100x70x20", *_ANTS, partial(ants, "CC", 4, (100, 70, 20))),
     "elastix": Tool("elastix B-spline", "itk-elastix", "itk", partial(elastix, {})),
     "elastix-fine": Tool("elastix B-spline 5 mm, 1000 iterations", "itk-elastix", "itk", partial(elastix, _FINE)),
     "demons": Tool("SimpleITK demons", "SimpleITK", "SimpleITK", diffeomorphic_demons),
@@ -249,8 +262,12 @@ def version(tool: Tool) -> str:
     number = metadata.version(tool.package)
     if tool.module != _OWN[1]:
         return number
-    sources = sorted(path for part in ("core", "engine") for path in (_LIBRARY / part).glob("*.py"))
-    return f"{number}+{sha256(b''.join(path.read_bytes() for path in sources)).hexdigest()[:8]}"
+    return f"{number}+{digest(sorted(path for part in ('core', 'engine') for path in (_LIBRARY / part).glob('*.py')))}"
+
+
+def digest(files: Iterable[Path]) -> str:
+    """Of what the files hold, one after the other."""
+    return sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
 
 
 def main() -> None:

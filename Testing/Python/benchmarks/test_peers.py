@@ -1,5 +1,6 @@
 """The run beside other methods: it resumes, survives what crashes, says what is missing, and prints losses too."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +60,30 @@ def test_what_is_at_hand_is_not_computed_again_unless_asked_or_on_other_threads(
     assert ran == ["fast", "affine"]
 
 
+def test_another_start_is_computed_from_again_and_another_judgement_only_judged(
+    bench: peers.Bench, monkeypatch: pytest.MonkeyPatch
+):
+    ran: list[str] = []
+    run = peers.run
+    monkeypatch.setattr(peers, "run", lambda name, folder, n: ran.append(name) or run(name, folder, n))
+    bench.figures(THERE, ["affine"])
+    with monkeypatch.context() as otherwise:
+        otherwise.setattr(peers, "_JUDGEMENT", "other")
+        otherwise.setattr(peers, "judged", lambda case, mapping: {"dice": 0.1})
+        assert bench.figures(THERE, ["affine"])["affine"]["dice"] == 0.1
+    assert bench.figures(THERE, ["affine"])["affine"]["dice"] > 0.1
+    started = bench.start(THERE) / "start.json"
+    kept = json.loads(started.read_text())
+    started.write_text(json.dumps(kept | {"version": "0.0"}))
+    bench.figures(THERE, ["affine"])
+    assert json.loads(started.read_text()) == kept  # another version makes it anew, here the same
+    assert ran == []
+    started.write_text(json.dumps(kept | {"digest": "other"}))
+    bench.figures(THERE, ["affine"])
+    assert ran == ["affine"]
+    started.write_text(json.dumps(kept))
+
+
 def test_a_method_that_crashes_is_a_row_that_says_so_and_the_others_go_on(
     found: dict, bench: peers.Bench, monkeypatch: pytest.MonkeyPatch
 ):
@@ -114,4 +139,5 @@ def test_the_introduction_names_machine_threads_and_versions():
 def test_each_set_gets_the_windows_that_suit_it():
     assert "greedy-wide" not in peers.usable(list(TOOLS), "brain_ixi")
     assert {"greedy", "greedy-long"}.isdisjoint(peers.usable(list(TOOLS), "lung_ct"))
+    assert "ants-cc-long" not in peers.usable(list(TOOLS), "brain_oasis")
     assert np.all([name in peers.usable(list(TOOLS), "lung_ct") for name in ("fast", "greedy-wide", "ants")])

@@ -18,7 +18,10 @@ DIRECTIONS = Rotation.from_euler("xyz", [20, -30, 15], degrees=True).as_matrix()
 SHAPE, SPACING = np.array([30, 40, 34]), np.array([2.2, 1.5, 1.8])
 GRID = Grid.of(SHAPE, SPACING, DIRECTIONS, CENTER - DIRECTIONS @ (SPACING * (SHAPE - 1) / 2))
 TURN, SHIFT = Rotation.from_rotvec([0.02, 0.06, -0.08]).as_matrix(), np.array([2.5, -1.5, 3.5])
-QUICK = {"elastix": partial(elastix, {"MaximumNumberOfIterations": "100"}), "ants-cc": partial(ants, "CC", 2)}
+QUICK = {
+    "elastix": partial(elastix, {"MaximumNumberOfIterations": "100"}),
+    "ants-cc": partial(ants, "CC", 2, (40, 20, 0)),
+}
 
 
 def true_place(points: np.ndarray) -> np.ndarray:
