@@ -47,8 +47,9 @@ is taken inside the labels or the lung. Seconds (wall, and CPU: user and system)
 start of Python, imports, reading and writing; memory is the whole process's at its peak, libraries included.
 
 Each comparison is ours beside theirs: Dice by difference, millimetres and wall seconds by ratio, of means over the
-pairs; in bold where we lose. 40x20x0 is what antspyx does unless told otherwise, never iterating at full resolution; 100x70x20
-does, and is left out where a pair would take it an hour. FireANTs needs an NVIDIA GPU and is not in these tables.
+pairs; in bold where we lose. 40x20x0 is what antspyx does unless told otherwise, never iterating at full resolution;
+100x70x20 does, and is left out where a pair would take it an hour. FireANTs needs an NVIDIA GPU and is not in these
+tables.
 
 Versions: {versions}."""
 _ACCURACY = ("dice", "tre_mm", "error_mm")

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from RegistrationNetLib.core.errors import DeviceError
 from RegistrationNetLib.core.spatial import warp
+from RegistrationNetLib.engine import memory
 
 # Large pages for PyTorch's memory on Linux: an iteration's temporaries would spend a third of its time on page faults.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -69,7 +70,7 @@ def describe(device: torch.device) -> str:
 def free_bytes(device: torch.device) -> int:
     """Memory that may be taken there now; the computer's own for anything but an NVIDIA GPU."""
     if device.type != "cuda":
-        return int(psutil.virtual_memory().available)
+        return memory.free_bytes()
     held_back = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(torch.cuda.mem_get_info(device)[0]) + held_back
 

@@ -19,6 +19,7 @@ from RegistrationNetLib.engine.constraints import Constraints
 _EVERY_NEIGHBOUR = np.ones((3, 3, 3), bool)
 _NONE = np.iinfo(np.int32).max
 _ROUNDING = 1e-6  # voxel
+_MOST_PIECES = 1000  # a skeleton has some hundred; each costs time at every iteration
 
 
 def without_kept_volume(constraints: Constraints, fixed: Grid, mask: Image | None) -> Image | None:
@@ -106,6 +107,11 @@ def _pieces(image: Image, labels: NDArray[np.int32]) -> Iterator[tuple[list[str]
         raise InputError(f"'{image.name}' marks nothing inside the fixed image. Draw it on that image.")
     for value in values:
         pieces, count = ndimage.label(labels == value, _EVERY_NEIGHBOUR)
+        if count > _MOST_PIECES:
+            raise InputError(
+                f"'{image.name}' falls into {count:,} separate pieces; at most {_MOST_PIECES:,} can be kept. Remove "
+                "its specks first (in Slicer's Segment Editor: Islands, Remove small islands)."
+            )
         label = f" label {value}" if len(values) > 1 else ""
         yield [f"'{image.name}'{label}" + (f" piece {n}" if count > 1 else "") for n in range(1, count + 1)], pieces
 

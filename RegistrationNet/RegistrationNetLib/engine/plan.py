@@ -32,6 +32,9 @@ _SCATTERED = {"cpu": 1.2}
 """What the C library's allocator takes for them, measured: between 1 and 1.5 times as much."""
 _PREPARED, _FILLED = 6, 18
 """Bytes per voxel of an image being prepared; where what is masked or padded has to be filled."""
+_READIED, _RESTRAINT, _HELD = 62, 8, 76
+"""Bytes per voxel of the fixed image while parts and regions are made ready, and from then on; and per working voxel
+where they hold the deformation at every iteration. Measured with all of them at once."""
 _JUDGED, _LABELS = 15, 24
 """Bytes per voxel of the fixed image, beside the warped one; more where labels are compared."""
 _SPARE = 0.9
@@ -69,6 +72,7 @@ class Task:
     model: Model
     masked: bool = False
     labelled: bool = False
+    restrained: bool = False
 
     def need(self, settings: Settings, device: torch.device) -> Need:
         fixed_grid, moving_grid = working_grids(self.fixed.grid, self.moving.grid, settings.prepare.max_voxels)
@@ -76,18 +80,20 @@ class Task:
         computed = 0
         if settings.transform == "deformable":
             structure = settings.refine.similarity == "mind" and voxels <= features.MOST
-            held = (_REFINED_STRUCTURE if structure else _REFINED) + (_REFINED_MASKS if self.masked else 0)
+            held = _REFINED_STRUCTURE if structure else _REFINED
+            held += (_REFINED_MASKS if self.masked else 0) + (_HELD if self.restrained else 0)
             per_voxel = held * (_SYMMETRIC if settings.refine.symmetric else 1)
             refined = finest_grid(fixed_grid, settings.prepare.max_voxels, settings.refine).voxels
             computed = round(refined * per_voxel * _SCATTERED.get(device.type, 1))
             if self.model.network is not None:
                 shape = seen_shape(fixed_grid, self.model.spacing)
                 computed = max(computed, estimate.count(self.model.network, shape, device).peak_bytes)
-        kept = _KEPT * voxels + _KEPT_MOVING * moving_grid.voxels + full
+        kept = _KEPT * voxels + _KEPT_MOVING * moving_grid.voxels + (1 + _RESTRAINT * self.restrained) * full
         judged = (_JUDGED + (_LABELS if self.labelled else 0)) * full
+        readied = _READIED * full if self.restrained else 0
         on_gpu = computed if device.type == "cuda" else 0
         stages = {
-            "prepare": max(self._prepared(self.fixed), self._prepared(self.moving)) + kept,
+            "prepare": max(self._prepared(self.fixed), self._prepared(self.moving), readied) + kept,
             "refine": kept + computed - on_gpu,
             "judge": kept + self.moving.data.itemsize * full + max(4 * self.moving.grid.voxels, judged),
         }

@@ -76,8 +76,9 @@ def register(
         _require_even(constraints, model, initial)
     require_precision(settings.predict.precision, device)
     masks = fixed_mask, moving_mask
+    masked = any(mask is not None for mask in (*masks, constraints.volume))
     labelled = reference is not None and reference.fixed_labels is not None
-    task = Task(fixed, moving, model, any(mask is not None for mask in masks), labelled)
+    task = Task(fixed, moving, model, masked, labelled, constraints.on_deformation)
 
     def compute(settings: Settings, device: torch.device) -> Registration:
         run = _Run(on_progress or (lambda stage, fraction, message: None), cancelled or (lambda: False))

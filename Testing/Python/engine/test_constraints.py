@@ -239,6 +239,13 @@ def away(grid: Grid) -> Image:
     return ball(grid.padded((500, 0, 0), (-470, 0, 0)), (0.0, 0.0, 0.0), 1e4, "other.nii")
 
 
+def specks(grid: Grid) -> Image:
+    """Every third voxel along each axis."""
+    data = np.zeros((1, *grid.shape), np.uint8)
+    data[:, ::3, ::3, ::3] = 1
+    return Image(data, grid, name="specks.nii")
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
@@ -249,6 +256,10 @@ def away(grid: Grid) -> Image:
         (lambda g: {"region": away(g)}, r"'other\.nii' marks nothing inside the fixed image"),
         (lambda g: {"region": ball(g, SHRUNK, 9.0), "margin_mm": 0.0}, r"margin.* is 0 mm"),
         (lambda g: {"region": ball(g, SHRUNK, 9.0), "rigid": bones(g)}, r"'bones\.nii' piece \d reaches beyond"),
+        (
+            lambda g: {"rigid": specks(g)},
+            r"'specks\.nii' falls into [\d,]+ separate pieces; .* specks first",
+        ),
     ],
 )
 def test_what_cannot_be_kept_is_refused_by_name(coarse_phantom, asked, words):

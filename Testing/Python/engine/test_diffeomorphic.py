@@ -34,16 +34,21 @@ REAL = {
 }
 
 
-@pytest.fixture(scope="module", params=["phantom", *REAL])
+@pytest.fixture(
+    scope="module",
+    params=[*(("phantom", preset) for preset in PRESETS), *((name, "fast") for name in REAL), ("head", "balanced")],
+    ids=" ".join,
+)
 def found(request, coarse_phantom) -> tuple[Image, Mapping]:
-    """The fixed image and what a fast registration of the pair finds."""
-    if request.param == "phantom":
+    """The fixed image and what a registration of the pair finds."""
+    name, preset = request.param
+    if name == "phantom":
         pair = coarse_phantom.fixed, coarse_phantom.moving
     else:
         folder = request.getfixturevalue("data_folder")
-        fixed, moving = (read_image(folder / name) for name in REAL[request.param])
+        fixed, moving = (read_image(folder / file) for file in REAL[name])
         pair = fixed, moving
-    return pair[0], register(*pair, FAST).mapping
+    return pair[0], register(*pair, Settings.preset(preset)).mapping
 
 
 def test_there_and_back_ends_where_it_began(found):

@@ -20,26 +20,27 @@ from RegistrationNetLib.engine.mend import extend
 from RegistrationNetLib.engine.prepare import Prepared, prepare
 from RegistrationNetLib.engine.refine import refine
 from RegistrationNetLib.engine.register import register
-from RegistrationNetLib.engine.settings import Prepare, Refine
+from RegistrationNetLib.engine.settings import Prepare, Refine, Settings
 from RegistrationNetLib.files.images import read_image
 
 CPU = torch.device("cpu")
 IDENTITY = Affine(np.eye(4))
 REFINE = Refine()
 T1, T2 = (0.25, 0.5, 0.75, 1.0), (1.0, 0.7, 0.5, 0.3)  # of four tissues; air is dark in both
+CT = (-0.09, 0.02, 0.06, 0.3)  # thousands of HU
 GRID = Grid.of((48, 48, 48), (2.5, 2.5, 2.5), np.eye(3), (-58.75, -58.75, -58.75))
 TRUTH = Mapping((smooth_field(GRID, seed=1, peak_mm=8, sigma_mm=22),))
 INSIDE = np.linalg.norm(GRID.points() / [46, 50, 42], axis=-1) < 1
 
 
-def scan(brightness: tuple[float, ...], seed: int) -> Image:
-    """A body of cells, each of one of four tissues."""
+def scan(brightness: tuple[float, ...], seed: int, air: float = 0.0) -> Image:
+    """A body of cells, each of one of four tissues, in air."""
     rng = np.random.default_rng(0)
     middles = rng.uniform(-60, 60, (1000, 3))
     tissue = rng.integers(0, 4, len(middles))[cKDTree(middles).query(GRID.points())[1]]
-    clean = gaussian_filter(np.where(INSIDE, np.array(brightness)[tissue], 0), 0.6)
+    clean = gaussian_filter(np.where(INSIDE, np.array(brightness)[tissue], air), 0.6)
     noise = np.random.default_rng(seed).standard_normal(GRID.shape)
-    return Image((1000 * clean + 10 * noise).astype(np.float32)[None], GRID, name="cells")
+    return Image((1000 * clean + 10 * noise).astype(np.float32)[None], GRID, 1000 * air, "cells")
 
 
 FIXED = warp(scan(T1, 1), TRUTH, GRID)
@@ -74,6 +75,28 @@ def test_what_is_compared_is_chosen_by_what_the_images_show():
     assert decided(two, IDENTITY, REFINE).similarity == "mind"
     assert "different kinds" in two.notes[-1]
     assert decided(two, IDENTITY, replace(REFINE, similarity="lncc")).similarity == "lncc"
+
+
+@pytest.mark.parametrize(("fixed", "moving"), [(scan(T1, 1), scan(CT, 2, -1.0)), (scan(CT, 1, -1.0), scan(T2, 2))])
+def test_ct_and_mr_are_brought_together(fixed, moving):
+    """From the header on: the affine too is found across kinds."""
+    fixed = warp(fixed, TRUTH, GRID)
+    settings = Settings.preset("balanced")
+    found = register(fixed, moving, settings)
+    correlated = register(fixed, moving, settings.with_values(refine__similarity="lncc"))
+    assert any("different kinds" in note for note in found.report["notes"])
+    assert off(found.mapping) < 0.8 * off(correlated.mapping)
+    assert off(found.mapping) < 0.62 * off(Mapping((found.mapping.affine,)))
+
+
+def test_treating_both_images_alike_costs_little_accuracy():
+    moving = scan(T1, 2)
+    plain, even = (
+        off(register(FIXED, moving, Settings().with_values(refine__symmetric=symmetric)).mapping)
+        for symmetric in (False, True)
+    )
+    assert plain < 0.2 * off(Mapping())
+    assert even < 0.25 * off(Mapping())
 
 
 def test_ct_and_another_kind_are_compared_by_structure():
