@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from RegistrationNetLib.engine.models import models as models
     from RegistrationNetLib.engine.result import Registration as Registration
     from RegistrationNetLib.engine.settings import Settings as Settings
+    from RegistrationNetLib.training.settings import Train as Train
+    from RegistrationNetLib.training.train import train as train
 
 _HOMES = {
     "register": "RegistrationNetLib.api",
@@ -32,6 +34,8 @@ _HOMES = {
     "Model": "RegistrationNetLib.engine.models",
     "Registration": "RegistrationNetLib.engine.result",
     "Settings": "RegistrationNetLib.engine.settings",
+    "train": "RegistrationNetLib.training.train",
+    "Train": "RegistrationNetLib.training.settings",
     "Image": "RegistrationNetLib.core.image",
     "Grid": "RegistrationNetLib.core.grid",
     "Mapping": "RegistrationNetLib.core.mapping",

@@ -280,6 +280,48 @@ def models(names: tuple[str, ...], size: tuple[int, ...], device: str, as_json: 
         print_models(listed, size, where)
 
 
+@main.command()
+@click.argument("config", type=PATH, required=False)
+@click.option("-o", "--output", type=PATH, required=True, help="Folder for the weights; a stopped run goes on.")
+@click.option("--from", "start", type=PATH, help="Weights (.safetensors) to go on from, instead of a fresh network.")
+@click.option("--images", type=PATH, help="Folder of images to learn from.")
+@click.option("--labels", type=PATH, help="Folder of their label maps, under the same names.")
+@click.option("--minutes", type=float, help="Stop after so long; the learning rate falls in time for it.")
+@click.option("--device", help="auto, cpu, cuda, cuda:N or mps.")
+def train(
+    config: Path | None,
+    output: Path,
+    start: Path | None,
+    images: Path | None,
+    labels: Path | None,
+    minutes: float | None,
+    device: str | None,
+) -> None:
+    """Train a network as CONFIG (a TOML file, see docs/training.md) says, or go on with trained weights on images of
+    your own. Images never need labels; where there are some, the network learns from them too.
+
+    \b
+    Examples: registrationnet train brain.toml -o brain
+              registrationnet train --from old.safetensors --images scans --minutes 10 -o mine
+              torchrun --nproc-per-node 4 -m RegistrationNetLib.cli train brain.toml -o brain
+    """
+    from RegistrationNetLib.training.settings import Train
+    from RegistrationNetLib.training.tune import tuned
+
+    settings = Train.read(config) if config else None
+    settings = tuned(settings, start=start, images=images, labels=labels, minutes=minutes, device=device)
+    from RegistrationNetLib.training.train import train as run
+
+    command = f"registrationnet train {config.name}" if config else "registrationnet train --from"
+    with progress() as on_progress:
+        done = run(settings, output, on_progress=on_progress, command=command)
+    click.echo(f"{done.steps:,} steps; validation {done.before:.4f} before, {done.score:.4f} at best.")
+    if done.weights is None:
+        click.echo("Nothing was better than what it began with, so no weights were written.")
+    else:
+        click.echo(f"Weights in {done.weights}")
+
+
 def print_models(listed: Sequence[Model], size: Sequence[int], device: str | None) -> None:
     """A table that 80 columns have room for, and what its figures mean."""
     from rich.console import Console
@@ -351,3 +393,7 @@ def summarise(report: dict[str, Any], output: Path, written: list[str]) -> None:
         f"Took {report['seconds_total']:.1f} s on {report['device']}, at most {report['peak_memory_mib']:.0f} MiB."
     )
     click.echo(f"Results in {output}: {', '.join(written)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -21,9 +21,9 @@ ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "RegistrationNet"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME = [Requirement(line) for line in PROJECT["dependencies"]]
-SCENE, DEV, COMPARISON, PEERS = (
+SCENE, DEV, COMPARISON, PEERS, TRAIN = (
     [Requirement(line) for line in PROJECT["optional-dependencies"][extra]]
-    for extra in ("scene", "dev", "comparison", "peers")
+    for extra in ("scene", "dev", "comparison", "peers", "train")
 )
 # Slicer's SuperBuild/External_python-*.cmake at v5.10.0 and v5.12.3
 BUNDLED = {
@@ -81,7 +81,7 @@ def test_installing_moves_nothing_that_slicer_bundles(slicer_version: str) -> No
 
 def test_every_dependency_is_pinned_within_its_range() -> None:
     pins = pinned()
-    needs = RUNTIME + SCENE + DEV + COMPARISON + PEERS
+    needs = RUNTIME + SCENE + DEV + COMPARISON + PEERS + TRAIN
     outside = [str(need) for need in needs if pins.get(canonicalize_name(need.name), "") not in need.specifier]
     assert outside == []
 
@@ -90,7 +90,7 @@ def test_every_imported_library_is_declared() -> None:
     graph = grimp.build_graph("RegistrationNetLib", include_external_packages=True, cache_dir=None)
     imported = {name for name in graph.modules if graph.is_module_squashed(name)} - set(sys.stdlib_module_names)
     # slicer-core brings VTK at the one version it was built with.
-    declared = {canonicalize_name(need.name) for need in RUNTIME + SCENE} | {"vtk"}
+    declared = {canonicalize_name(need.name) for need in RUNTIME + SCENE + TRAIN} | {"vtk"}
     homes = metadata.packages_distributions()
     undeclared = {
         name for name in imported if not declared & {canonicalize_name(home) for home in homes.get(name, [name])}

@@ -32,17 +32,20 @@ PAIRS = _pairs()
 
 
 def descriptors(volume: Tensor) -> Tensor:
-    """(1, 1, D, H, W) -> (1, 12, D, H, W) in (0, 1], a channel for each of `PAIRS`: exp(-(S - least S) / V), with S the
+    """(N, 1, D, H, W) -> (N, 12, D, H, W) in (0, 1], a channel for each of `PAIRS`: exp(-(S - least S) / V), with S the
     mean squared difference of two patches and V its mean over the channels, a local variance.
 
     Channels belong to directions of the voxel lattice: images are comparable on lattices of one orientation only.
     """
     mean = 1 / box_sum(torch.ones_like(volume), _PATCH)
     padded = F.pad(volume, [1] * 6, mode="replicate")
-    out = volume.new_empty((1, len(PAIRS), *volume.shape[2:]))
-    for channel, (one, other) in zip(out.split(1, dim=1), PAIRS, strict=True):
+    out = volume.new_empty((volume.shape[0], len(PAIRS), *volume.shape[2:]))
+    for channel, (one, other) in enumerate(PAIRS):
         difference = _shifted(padded, one) - _shifted(padded, other)
-        torch.mul(box_sum(difference.square_(), _PATCH), mean, out=channel)
+        out[:, channel : channel + 1] = box_sum(difference.square_(), _PATCH).mul_(mean)
+    if out.requires_grad:  # nothing that is needed for the gradient may be changed in place
+        above = out - out.amin(1, keepdim=True)
+        return (-above / (above.mean(1, keepdim=True) + _EPSILON)).exp()
     out -= out.amin(1, keepdim=True)
     return out.div_(out.mean(1, keepdim=True).add_(_EPSILON)).neg_().exp_()
 

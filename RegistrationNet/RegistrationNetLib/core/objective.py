@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,9 +14,12 @@ from torch import Tensor
 from RegistrationNetLib.core import spatial
 from RegistrationNetLib.core.anysize import pad_to_multiple
 from RegistrationNetLib.core.filters import box_sum
+from RegistrationNetLib.core.mind import descriptors
 
 EPSILON = 1e-8
 """Added to the product of the variances of both images in a window: the fourth power of a hundredth of the range."""
+
+_ONE_VOXEL = 1.0  # so that labels that neither shows agree
 
 RADIUS = {1: 4, 2: 3, 4: 2}
 """Half width of the window of LNCC, voxel, by how much coarser than the image a field is; 1 beyond."""
@@ -29,16 +33,22 @@ class Term:
     smoothness: float = 1.0
 
 
+Likeness = Literal["lncc", "ncc", "mse", "mind"]
+
+
 @dataclass(frozen=True)
 class Objective:
-    """A loss to be minimised: for each field, its Term's weighted dissimilarity and diffusion.
+    """A loss to be minimised: for each field, its Term's weighted dissimilarity and irregularity.
 
     terms: one for each field that the network gives, in its order (coarse to fine); the last may stand alone.
-    similarity: "lncc" is the negative squared local correlation, "mse" the mean squared difference.
+    similarity: "lncc" is the negative squared local correlation, "ncc" that of the whole images, "mse" the mean
+    squared difference, "mind" that of their structure (MIND-SSC).
+    regularity: "diffusion" is small where a field changes little, "bending" where its change changes little.
     """
 
     terms: tuple[Term, ...] = (Term(),)
-    similarity: Literal["lncc", "mse"] = "lncc"
+    similarity: Likeness = "lncc"
+    regularity: Literal["diffusion", "bending"] = "diffusion"
 
     def __call__(self, fixed: Tensor, moving: Tensor, fields: Sequence[Tensor]) -> Tensor:
         """fixed, moving: (N, 1, D, H, W) in [0, 1]; fields: total, (N, 3, d, h, w), voxels of their own grid, each
@@ -53,12 +63,27 @@ class Objective:
         if term.similarity:
             factor = coarser(fixed.shape[2:], field.shape[2:])
             f, m = pooled(fixed, factor), pooled(moving, factor)
-            warped = spatial.warp(m, field)
-            alike = F.mse_loss(warped, f) if self.similarity == "mse" else -lncc(f, warped, RADIUS.get(factor, 1))
-            loss = loss + term.similarity * alike
+            loss = loss + term.similarity * self.unlike(f, spatial.warp(m, field), RADIUS.get(factor, 1))
         if term.smoothness:
-            loss = loss + term.smoothness * diffusion(field)
+            loss = loss + term.smoothness * (bending if self.regularity == "bending" else diffusion)(field)
         return loss
+
+    def unlike(self, fixed: Tensor, warped: Tensor, radius: int) -> Tensor:
+        """How little alike two images are; a scalar."""
+        if self.similarity == "mse":
+            return F.mse_loss(warped, fixed)
+        if self.similarity == "ncc":
+            return -ncc(fixed, warped)
+        if self.similarity == "mind":
+            return F.mse_loss(descriptors(warped), descriptors(fixed))
+        return -lncc(fixed, warped, radius)
+
+
+def ncc(fixed: Tensor, warped: Tensor) -> Tensor:
+    """Squared correlation of whole images, 0 to 1, mean over N; a scalar."""
+    f, w = (image.float().flatten(1) for image in (fixed, warped))
+    f, w = f - f.mean(1, keepdim=True), w - w.mean(1, keepdim=True)
+    return ((f * w).sum(1).square() / (f.square().sum(1) * w.square().sum(1)).clamp(min=1e-12)).mean()
 
 
 def lncc(fixed: Tensor, warped: Tensor, radius: int) -> Tensor:
@@ -111,6 +136,33 @@ def diffusion(field: Tensor) -> Tensor:
     """Mean squared forward difference over voxels, axes and components; zero along an axis of one voxel; a scalar."""
     steps = [field.diff(dim=axis).square().mean() for axis in (2, 3, 4) if field.shape[axis] > 1]
     return torch.stack(steps).sum() / 3 if steps else field.new_zeros(())
+
+
+def bending(field: Tensor) -> Tensor:
+    """Mean squared second difference over voxels, axes and components, mixed ones included; a scalar."""
+    terms = []
+    for one, other in itertools.combinations_with_replacement((2, 3, 4), 2):
+        second = field.diff(dim=one).diff(dim=other)
+        if second.numel():
+            terms.append((1 if one == other else 2) * second.square().mean())
+    return torch.stack(terms).sum() / 9 if terms else field.new_zeros(())
+
+
+def folding(field: Tensor) -> Tensor:
+    """Mean of what the Jacobian determinant falls short of zero; a scalar."""
+    return F.relu(-spatial.jacobian_determinant(field)).mean()
+
+
+def unlike_labels(fixed: Tensor, moving: Tensor, field: Tensor, labels: Sequence[int]) -> Tensor:
+    """One less the mean Dice of these labels, which trilinear interpolation carries as parts of a voxel; a scalar.
+
+    fixed, moving: label maps (N, 1, D, H, W); field: (N, 3, D, H, W) voxels.
+    """
+    here, there = (torch.cat([image == label for label in labels], dim=1).to(field.dtype) for image in (fixed, moving))
+    carried = spatial.warp(there, field)
+    shared = (here * carried).sum((0, 2, 3, 4))
+    total = here.sum((0, 2, 3, 4)) + carried.sum((0, 2, 3, 4))
+    return 1 - ((2 * shared + _ONE_VOXEL) / (total + _ONE_VOXEL)).mean()
 
 
 def coarser(shape: Sequence[int], level: Sequence[int]) -> int:

@@ -18,6 +18,7 @@ from RegistrationNetLib.engine.levels import finest_grid
 from RegistrationNetLib.engine.predict import Model, seen_shape
 from RegistrationNetLib.engine.prepare import PADDING_HU, working_grids
 from RegistrationNetLib.engine.settings import Settings
+from RegistrationNetLib.engine.upright import Turn
 
 _KEPT, _KEPT_MOVING = 42, 8
 """Bytes per working voxel of either image from preparation to the end: its values, what the similarity keeps of them,
@@ -86,7 +87,7 @@ class Task:
             refined = finest_grid(fixed_grid, settings.prepare.max_voxels, settings.refine).voxels
             computed = round(refined * per_voxel * _SCATTERED.get(device.type, 1))
             if self.model.network is not None:
-                shape = seen_shape(fixed_grid, self.model.spacing)
+                shape = seen_shape(Turn.of(fixed_grid).grid(fixed_grid), self.model.spacing)
                 computed = max(computed, estimate.count(self.model.network, shape, device).peak_bytes)
         kept = _KEPT * voxels + _KEPT_MOVING * moving_grid.voxels + (1 + _RESTRAINT * self.restrained) * full
         judged = (_JUDGED + (_LABELS if self.labelled else 0)) * full

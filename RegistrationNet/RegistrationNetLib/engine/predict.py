@@ -14,6 +14,7 @@ from RegistrationNetLib.core.errors import DeviceError
 from RegistrationNetLib.core.filters import smooth
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.engine.settings import Settings
+from RegistrationNetLib.engine.upright import Turn
 from RegistrationNetLib.networks import weights
 
 
@@ -21,7 +22,7 @@ from RegistrationNetLib.networks import weights
 class Model:
     """The network that starts a registration, or None, and a sentence about it.
 
-    spacing: mm per tensor axis of the images it was trained on, None for any.
+    spacing: mm along d, h and w of the upright images it was trained on, None for any.
     """
 
     name: str
@@ -56,19 +57,21 @@ def require_precision(precision: str, device: torch.device) -> None:
 def predict(model: Model, fixed: Tensor, moving: Tensor, grid: Grid, precision: str = "full") -> Tensor:
     """The total field (1, 3, D, H, W), float32, voxels of `grid`, the grid of both images.
 
-    fixed, moving: (1, 1, D, H, W) in [0, 1], the moving image already affinely aligned. They are brought to the voxel
-    size the network was trained on, and the field back.
+    fixed, moving: (1, 1, D, H, W) in [0, 1], the moving image already affinely aligned. They are turned upright and
+    brought to the voxel size the network was trained on, and the field back.
     """
     assert model.network is not None
     device = fixed.device
     network = model.network.to(device).eval()
-    pair = [_at_spacing(image, grid, model.spacing) for image in (fixed, moving)]
+    turn = Turn.of(grid)
+    upright = turn.grid(grid)
+    pair = [at_spacing(turn.there(image), upright, model.spacing) for image in (fixed, moving)]
     with torch.inference_mode():
         with arithmetic(device, precision):
             field = network(*pair)[-1]
         if not field.isfinite().all():  # half precision ends at 65 504
             field = network(*pair)[-1]
-    return spatial.resize_field(field, fixed.shape[2:])
+    return turn.field_back(spatial.resize_field(field, upright.shape))
 
 
 def arithmetic(device: torch.device, precision: str = "auto") -> torch.autocast:
@@ -78,7 +81,7 @@ def arithmetic(device: torch.device, precision: str = "auto") -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16 if device.type == "cpu" else torch.float16, enabled=mixed)
 
 
-def _at_spacing(image: Tensor, grid: Grid, spacing: tuple[float, float, float] | None) -> Tensor:
+def at_spacing(image: Tensor, grid: Grid, spacing: tuple[float, float, float] | None) -> Tensor:
     """The same field of view at about `spacing` (mm), smoothed first where that is coarser."""
     if spacing is None:
         return image

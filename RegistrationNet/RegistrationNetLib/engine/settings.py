@@ -143,8 +143,8 @@ class Settings(Checked):
 
         Raises SettingsError naming an unknown or invalid setting.
         """
-        made = {name: _build(STAGES[name], value, name) if name in STAGES else value for name, value in values.items()}
-        return _build(cls, made, "settings")
+        made = {name: build(STAGES[name], value, name) if name in STAGES else value for name, value in values.items()}
+        return build(cls, made, "settings")
 
     def with_values(self, **values: Any) -> Self:
         """A copy with some fields replaced; a stage's field is named `stage__field`, e.g. refine__steps_full=4."""
@@ -187,7 +187,8 @@ def _check(name: str, value: Any, kind: Any, knob: Knob) -> None:
         raise SettingsError(f"{name} is {value}; it must lie between {low:g} and {high:g} {knob.unit}".rstrip() + ".")
 
 
-def _build(kind: Any, values: Any, where: str) -> Any:
+def build(kind: Any, values: Any, where: str) -> Any:
+    """A settings class from plain values. Raises SettingsError, naming `where`, for unknown ones."""
     if not isinstance(values, Mapping):
         raise SettingsError(f"'{where}' must be a table of settings, not {values!r}.")
     unknown = set(values) - {item.name for item in fields(kind)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from RegistrationNetLib.core.errors import SettingsError, WeightsError
 from RegistrationNetLib.networks import registry
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 FOLDER = Path(__file__).parents[2] / "Resources" / "Weights"
 SUFFIX = ".safetensors"
@@ -26,8 +26,9 @@ SUFFIX = ".safetensors"
 class Card:
     """What the weights are for and how they came about.
 
-    network, config: as for `registry.create`. spacing: mm per tensor axis of the images trained on, None for the
-    image's own. intensity: name of the preparation's intensity scheme. version: of these weights.
+    network, config: as for `registry.create`. spacing: mm along d, h and w of the upright images trained on, None for
+    the image's own. intensity: name of the preparation's intensity scheme. version: of these weights.
+    metrics: on validation cases; command, machine, hours: how they were made.
     """
 
     network: str
@@ -37,6 +38,10 @@ class Card:
     training_data: str
     licence: str
     version: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    command: str = ""
+    machine: str = ""
+    hours: float = 0.0
 
 
 def available(name: str) -> Path | None:
@@ -54,13 +59,33 @@ def save(
     training_data: str,
     licence: str,
     version: str,
+    metrics: dict[str, float] | None = None,
+    command: str = "",
+    machine: str = "",
+    hours: float = 0.0,
+    half: bool = False,
 ) -> Card:
-    """Write a network made by `registry.create` with its card; an existing file is replaced once all is written."""
+    """Write a network made by `registry.create` with its card; an existing file is replaced once all is written.
+
+    half: in half precision, which changes predictions by less than a hundredth of a voxel.
+    """
     import safetensors.torch
 
     config: Any = network.config
-    card = Card(registry.name_of(network), asdict(config), spacing, intensity, training_data, licence, version)
-    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    card = Card(
+        registry.name_of(network),
+        asdict(config),
+        spacing,
+        intensity,
+        training_data,
+        licence,
+        version,
+        metrics or {},
+        command,
+        machine,
+        hours,
+    )
+    state = {key: _stored(value, half) for key, value in network.state_dict().items()}
     metadata = {"card": json.dumps(asdict(card))}
     header, tensors = _split(safetensors.torch.save(state, metadata))
     blob = safetensors.torch.save(state, metadata | {"sha256": _checksum(header, tensors)})
@@ -68,6 +93,11 @@ def save(
     unfinished.write_bytes(blob)
     unfinished.replace(path)
     return card
+
+
+def _stored(value: Tensor, half: bool) -> Tensor:
+    value = value.detach().cpu().contiguous()
+    return value.half() if half and value.is_floating_point() else value
 
 
 def read_card(path: Path, name: str | None = None) -> Card:

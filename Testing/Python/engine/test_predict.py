@@ -15,12 +15,13 @@ from RegistrationNetLib.engine import devices
 from RegistrationNetLib.engine.predict import Model, chosen, predict, require_precision
 from RegistrationNetLib.engine.register import register
 from RegistrationNetLib.engine.settings import Settings
+from RegistrationNetLib.engine.upright import Turn
 from RegistrationNetLib.networks import registry, weights
 
 ABOUT: dict[str, Any] = {"intensity": "own", "training_data": "none", "licence": "Apache-2.0", "version": "1"}
 FAST = Settings.preset("fast")
 ALONE = FAST.with_values(refine__steps_coarse=0, refine__steps_half=0, refine__steps_full=0)
-GRID = Grid((20, 24, 16), np.diag([2.0, 1.0, 3.0, 1.0]))
+GRID = Grid((20, 24, 16), np.diag([2.0, 1.0, 3.0, 1.0])[[2, 1, 0, 3]])  # upright
 
 
 def shifting(name: str = "voxelmorph") -> torch.nn.Module:
@@ -112,7 +113,8 @@ def test_a_start_that_fits_is_used_in_the_right_direction_and_unit(file: Path, c
     monkeypatch.setattr("RegistrationNetLib.engine.register.align", lambda *_: Affine(np.eye(4)))  # it finds nothing
     fixed = coarse_phantom.fixed
     matrix = np.eye(4)
-    matrix[:3, 3] = fixed.grid.voxel_to_world[:3, :3] @ [1.0, -2.0, 3.0]
+    upright = Turn.of(fixed.grid).grid(fixed.grid)
+    matrix[:3, 3] = upright.voxel_to_world[:3, :3] @ [1.0, -2.0, 3.0]
     shift = Affine(matrix)
     moving = replace(fixed, grid=Grid(fixed.grid.shape, shift.matrix @ fixed.grid.voxel_to_world))
     result = register(fixed, moving, replace(ALONE, model="voxelmorph", weights=str(file)))
