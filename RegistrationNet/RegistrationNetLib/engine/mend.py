@@ -21,6 +21,7 @@ from RegistrationNetLib.core.slabs import each, reach
 from RegistrationNetLib.engine.bends import Keep, as_it_is, unbend
 
 _LEAST_DETERMINANT = 0.05
+_ATTEMPTS, _WIDENING = 60, 0.02  # smoothing that widens faster than its blending folds at its own border
 _BLEND = 4  # voxels from a mark at which its smoothing ends
 _STEEPEST_TAPER = 0.6  # voxels a voxel, at which a field is first led to zero beyond the border
 _GENTLEST_TAPER = 0.1
@@ -71,12 +72,11 @@ def unfold(
 
     near: (m,) flat indices of the only voxels that have changed since there was no fold.
     """
-    attempts, widening = (20, 0.5) if keep is as_it_is else (40, 0.1)  # wide smoothing runs into what is kept
-    for attempt in range(attempts):
+    for attempt in range(_ATTEMPTS):
         low = _low(field, least, near)
         if not bool(low.any()):
             return field
-        smoothed = keep(_smoothed_at(low, field, 1 + widening * attempt))
+        smoothed = keep(_smoothed_at(low, field, 1 + _WIDENING * attempt))
         near, field = _changed(field, smoothed), smoothed
     return unfold(field / 2 if keep is as_it_is else field, least)
 

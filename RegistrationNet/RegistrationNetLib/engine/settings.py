@@ -92,7 +92,7 @@ class Refine(Checked):
         int, Knob("Iterations on voxels finer than the images', where those are larger than about 1.5 mm", 0, 1000)
     ] = 0
     window: Annotated[int, Knob("Half width of the window in which intensities are compared", 1, 8, "voxel")] = 2
-    step: Annotated[float, Knob("Largest movement in one iteration", 0.05, 0.6, "voxel")] = 0.55
+    step: Annotated[float, Knob("Largest movement in one iteration", 0.05, 0.6, "voxel")] = 0.6
     force_sigma: Annotated[float, Knob("Smoothing of each movement: larger is smoother", 0.5, 6, "voxel")] = 1.2
     field_sigma: Annotated[float, Knob("Smoothing of the whole deformation: larger is stiffer", 0, 3, "voxel")] = 0.6
     smoother_ct: Annotated[bool, Knob("Use stiffer smoothing for CT, whose noise and air need it")] = True
