@@ -13,6 +13,7 @@ from RegistrationNetLib.core.mapping import Affine
 from RegistrationNetLib.engine.register import register
 from RegistrationNetLib.engine.result import Registration
 from RegistrationNetLib.engine.settings import Settings
+from RegistrationNetLib.engine.upright import Turn
 from RegistrationNetLib.networks import registry, weights
 from RegistrationNetLib.networks.blocks.flow import FlowHead
 from RegistrationNetLib.phantom import PhantomPair, phantom_pair
@@ -20,7 +21,7 @@ from RegistrationNetLib.phantom import PhantomPair, phantom_pair
 OURS = [name for name in registry.names() if registry.entry(name).group != "comparison"]
 UNREFINED = Settings().with_values(refine__steps_coarse=0, refine__steps_half=0, refine__steps_full=0)
 SHIFT = [0.6, -1.2, 0.9]
-"""Voxels along the three axes."""
+"""Voxels along the three axes of the upright grid, on which networks compute."""
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,8 @@ def test_a_network_that_is_right_is_used_in_the_right_direction(phantom, tmp_pat
     monkeypatch.setattr("RegistrationNetLib.engine.register.align", lambda *_: Affine(np.eye(4)))  # it finds nothing
     fixed = phantom.fixed
     matrix = np.eye(4)
-    matrix[:3, 3] = fixed.grid.voxel_to_world[:3, :3] @ SHIFT
+    upright = Turn.of(fixed.grid).grid(fixed.grid)
+    matrix[:3, 3] = upright.voxel_to_world[:3, :3] @ SHIFT
     shift = Affine(matrix)
     moving = replace(fixed, grid=Grid(fixed.grid.shape, matrix @ fixed.grid.voxel_to_world))
     result = register(fixed, moving, settings_for(name, shifting(name), tmp_path))
