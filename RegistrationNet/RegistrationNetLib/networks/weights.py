@@ -67,7 +67,7 @@ def save(
 ) -> Card:
     """Write a network made by `registry.create` with its card; an existing file is replaced once all is written.
 
-    half: in half precision, which changes predictions by less than a hundredth of a voxel.
+    half: in half precision, at half the size.
     """
     import safetensors.torch
 
