@@ -143,8 +143,7 @@ class Settings(Checked):
 
         Raises SettingsError naming an unknown or invalid setting.
         """
-        made = {name: build(STAGES[name], value, name) if name in STAGES else value for name, value in values.items()}
-        return build(cls, made, "settings")
+        return build(cls, values, "settings", STAGES)
 
     def with_values(self, **values: Any) -> Self:
         """A copy with some fields replaced; a stage's field is named `stage__field`, e.g. refine__steps_full=4."""
@@ -187,14 +186,18 @@ def _check(name: str, value: Any, kind: Any, knob: Knob) -> None:
         raise SettingsError(f"{name} is {value}; it must lie between {low:g} and {high:g} {knob.unit}".rstrip() + ".")
 
 
-def build(kind: Any, values: Any, where: str) -> Any:
-    """A settings class from plain values. Raises SettingsError, naming `where`, for unknown ones."""
+def build(kind: Any, values: Any, where: str, parts: Mapping[str, type] | None = None) -> Any:
+    """A settings class from plain values, and those of its fields that are settings classes too, by name, from theirs.
+
+    Raises SettingsError, naming `where`, for unknown ones.
+    """
     if not isinstance(values, Mapping):
         raise SettingsError(f"'{where}' must be a table of settings, not {values!r}.")
     unknown = set(values) - {item.name for item in fields(kind)}
     if unknown:
         raise SettingsError(f"Unknown setting {', '.join(sorted(map(str, unknown)))} in '{where}'.")
-    return kind(**values)
+    inner = parts or {}
+    return kind(**{n: build(inner[n], value, n) if n in inner else value for n, value in values.items()})
 
 
 STAGES = {"prepare": Prepare, "align": Align, "predict": Predict, "refine": Refine}

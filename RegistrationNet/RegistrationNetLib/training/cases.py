@@ -26,7 +26,7 @@ from RegistrationNetLib.core.resample import warp
 from RegistrationNetLib.engine.align import align
 from RegistrationNetLib.engine.devices import flushed_denormals
 from RegistrationNetLib.engine.predict import at_spacing, seen_shape
-from RegistrationNetLib.engine.prepare import Prepared, prepare
+from RegistrationNetLib.engine.prepare import Prepared, prepare, working_grid
 from RegistrationNetLib.engine.settings import Align, Prepare
 from RegistrationNetLib.engine.upright import Turn
 from RegistrationNetLib.files.images import read_image, read_labels
@@ -145,7 +145,7 @@ class Cases:
         """Upright, of the first case's field of view; of label maps alone, what is labelled and a margin."""
         spacing = (self.data.spacing_mm,) * 3
         if self.data.kind == "images":
-            grid = prepare(self._first, self._first, Prepare()).fixed_grid
+            grid = working_grid(self._first.grid, Prepare().max_voxels)
         else:
             grid = _around(self._first)
         upright = Turn.of(grid).grid(grid)

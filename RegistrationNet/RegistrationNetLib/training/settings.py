@@ -129,8 +129,7 @@ class Train(Checked):
         """What is left out keeps its default. Raises SettingsError naming an unknown or invalid setting."""
         if "network" not in values:
             raise SettingsError('Say which network is to be trained: network = "voxelmorph".')
-        made = {name: build(PARTS[name], value, name) if name in PARTS else value for name, value in values.items()}
-        return build(cls, made, "training")
+        return build(cls, values, "training", PARTS)
 
     def with_change(self, change: Change) -> Self:
         """The same with other variations."""

@@ -95,7 +95,7 @@ def train(
         optimiser.zero_grad()
         state.step, state.seconds = state.step + 1, time.monotonic() - started
         record.learnt(state, parts)
-        on_progress("train", state.fraction(course), _said(state, course.steps))
+        on_progress("train", state.fraction(course), f"Step {state.step:,} of {course.steps:,}")
         if state.step % course.check_every == 0 or state.done(course):
             found = validation.score(plain)
             if found.value > state.best:
@@ -182,7 +182,3 @@ def _objective(network: Any, asked: Loss) -> Objective:
     )
     similarity = own.similarity if asked.similarity == "own" else asked.similarity
     return replace(own, terms=terms, similarity=similarity, regularity=asked.regularity)
-
-
-def _said(state: State, steps: int) -> str:
-    return f"Step {state.step:,} of {steps:,}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from RegistrationNetLib.core import spatial
+from RegistrationNetLib.core import metrics, spatial
 from RegistrationNetLib.core.objective import Objective
 from RegistrationNetLib.training.pairs import Pair
 
@@ -48,14 +49,13 @@ class Validation:
         }
         if pair.fixed_labels is not None and pair.moving_labels is not None:
             carried = spatial.warp(pair.moving_labels.float(), field, "nearest").long()
-            measures["dice"] = dice(pair.fixed_labels, carried, pair.count)
+            measures["dice"] = dice(pair.fixed_labels, carried)
         images = (pair.fixed, pair.moving, spatial.warp(pair.moving, field))
         return measures, torch.stack([image[0, 0, image.shape[2] // 2] for image in images]).cpu()
 
 
-def dice(one: Tensor, other: Tensor, count: int) -> float:
-    """Mean over the labels from 1 to `count` - 1 that either map shows."""
-    sizes = [torch.bincount(labels.flatten(), minlength=count)[1:] for labels in (one, other)]
-    shared = torch.bincount(one[one == other], minlength=count)[1:]
-    total = sizes[0] + sizes[1]
-    return float((2 * shared[total > 0] / total[total > 0]).mean())
+def dice(one: Tensor, other: Tensor) -> float:
+    """Mean over the labels that either map shows."""
+    first, second = (labels.cpu().numpy() for labels in (one, other))
+    shown = [int(label) for label in np.union1d(first, second) if label]
+    return float(np.mean(list(metrics.dice(first, second, shown).values())))
