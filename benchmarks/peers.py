@@ -3,7 +3,8 @@ each, from the same affine alignment, on the same threads, judges all alike, and
 
 `make peers` installs the others. Images, fields and figures are kept in build/peers (some GB), so that a run that was
 stopped goes on where it was; what was computed from another start, on other threads or by another version is computed
-again, and what was judged otherwise is judged again.
+again, and what was judged otherwise is judged again. `--write` puts each data set's tables into docs/benchmarks.md as
+soon as they are complete; `--check` ends with an error where we miss what we ask of ourselves.
 """
 
 from __future__ import annotations
@@ -22,16 +23,21 @@ import torch
 
 from benchmarks import cases, data, judgement
 from benchmarks.data import Pair
+from benchmarks.demands import Demand, meet, table
 from benchmarks.judgement import inconsistency_mm, judged
-from benchmarks.page import machine, write_table
-from benchmarks.peers_table import Figures, introduction, line, section
+from benchmarks.page import PAGE, machine, write_table
+from benchmarks.peers_demands import demands as demanded
+from benchmarks.peers_table import INTRODUCTION, Figures, line, made, section
 from benchmarks.tools import TOOLS, digest, version
+from RegistrationNetLib.core import metrics, resample
 from RegistrationNetLib.core.mapping import Mapping
+from RegistrationNetLib.engine import judge
 from RegistrationNetLib.files.transforms import read_transform
 
 FOLDER = Path(__file__).parents[1] / "build" / "peers"
 _STARTED = "start.json"
-_JUDGEMENT = digest([Path(judgement.__file__)])
+JUDGES = tuple(Path(str(module.__file__)) for module in (judgement, judge, metrics, resample))
+_JUDGEMENT = digest(JUDGES)
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 _ONLY_FOR = {
     **dict.fromkeys(("greedy", "greedy-long"), ("brain", "hippocampus")),
@@ -142,22 +148,42 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="for every tool (default: 2)")
     parser.add_argument("--again", action="store_true", help="compute anew what is at hand from earlier runs")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
+    parser.add_argument("--check", action="store_true", help="fail where what we ask of ourselves is missed")
     asked = parser.parse_args()
+    if asked.write and asked.pairs:
+        parser.error("--write puts whole data sets into the page: leave out --pairs")
     require(asked.tools)
     torch.set_num_threads(asked.threads)
     bench = Bench(data.data_folder(), FOLDER, asked.threads, asked.again)
-    sections = []
-    for kind, pairs in data.sets(bench.data).items():
-        chosen = [pair for pair in pairs if not asked.pairs or any(part in pair.name for part in asked.pairs)]
-        if chosen and (not asked.sets or kind in asked.sets):
+    known = data.sets(bench.data)
+    if unknown := set(asked.sets or known) - set(known):
+        parser.error(f"no data set {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    chosen = {
+        kind: [pair for pair in known[kind] if not asked.pairs or any(part in pair.name for part in asked.pairs)]
+        for kind in asked.sets or known
+    }
+    if not any(chosen.values()):
+        parser.error(f"nothing to do: no pair's name in {', '.join(chosen)} contains {' or '.join(asked.pairs)}")
+    command = " ".join(["python -m benchmarks.peers", *sys.argv[1:]])
+    listed: list[Demand] = []
+    for kind, pairs in chosen.items():
+        if pairs:
             names = usable(asked.tools, kind)
-            sections.append(section(kind, of_set(bench, chosen, names), {name: TOOLS[name].title for name in names}))
-            print(f"\n{sections[-1]}\n", flush=True)
-    if not sections:
-        parser.error(f"nothing to do; the data sets are {', '.join(data.sets(bench.data))}")
-    if asked.write:
-        versions = {TOOLS[name].package: version(TOOLS[name]) for name in asked.tools}
-        write_table("peers", "\n\n".join([introduction(asked.threads, machine(), versions), *sections]))
+            found = of_set(bench, pairs, names)
+            listed += demanded(kind, found)
+            tables = [section(kind, found, {name: TOOLS[name].title for name in names}), table(demanded(kind, found))]
+            print("", *tables, sep="\n\n", flush=True)
+            if asked.write:
+                versions = {TOOLS[name].package: version(TOOLS[name]) for name in names}
+                write(kind, [*tables, made(command, asked.threads, machine(), versions)])
+    if asked.check:
+        meet(listed)
+
+
+def write(kind: str, tables: Sequence[str], page: Path = PAGE) -> None:
+    """Put one data set's tables into the page, where its own stand or below all, and above them what they mean."""
+    write_table("peers", INTRODUCTION, page)
+    write_table(f"peers {kind}", "\n\n".join(tables), page)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ import numpy as np
 
 Figures = dict[str, Any]
 """What is known of one tool on one pair: measures by name, or `failed` with the reason."""
+Found = Mapping[str, Mapping[str, Figures]]
+"""Figures by pair and tool."""
 
 OURS = ("fast", "balanced", "accurate")
 
@@ -34,31 +36,34 @@ COLUMNS = {
     "cpu_seconds": Column("CPU s", "{:.1f}"),
     "mib": Column("MiB", "{:.0f}"),
 }
-INTRODUCTION = """`python -m benchmarks.peers --write` with {threads} threads for each method on {machine}.
+INTRODUCTION = """Every pair is prepared once (intensities clipped and scaled, or the window -1000 to 500 HU for CT)
+and aligned once by our affine alignment, through which the moving image is resampled linearly onto the fixed image's
+grid, its border repeated where it ends. All methods start from these two images, each in a process of its own, none
+with a mask, and end with a displacement field on that grid. Labels are carried from the original moving label map, by
+nearest neighbour, through field and affine; Dice and HD95 are means over the labels of at least 50 voxels, TRE over
+landmarks, the error that from a known warp inside the lung; "there and back" is how far points of the lung end from
+where they started after both directions. Folded voxels are counted on the whole grid by SimpleITK's Jacobian
+determinant of the field; SD log J is taken inside the labels or the lung. Seconds (wall, and CPU: user and system) are
+the registration alone, without the start of Python, imports, reading the images and writing the field. Ours begin with
+preparing both images and end with the field led to zero beyond its border, as we store it; those of ANTs hold the warps
+that antspyx writes to disk before it returns. Memory is the whole process's at its peak, libraries included.
 
-Every pair is prepared once (intensities clipped and scaled, or the window -1000 to 500 HU for CT) and aligned once by
-our affine alignment, through which the moving image is resampled linearly onto the fixed image's grid, its border
-repeated where it ends. All methods start from these two images, each in a process of its own, none with a mask, and
-end with a displacement field on that grid. Labels are carried from the original moving label map, by nearest neighbour,
-through field and affine; Dice and HD95 are means over the labels of at least 50 voxels, TRE over landmarks, the error
-that from a known warp inside the lung; "there and back" is how far points of the lung end from where they started after
-both directions. Folded voxels are counted on the whole grid by SimpleITK's Jacobian determinant of the field; SD log J
-is taken inside the labels or the lung. Seconds (wall, and CPU: user and system) are the registration alone, without the
-start of Python, imports, reading and writing; memory is the whole process's at its peak, libraries included.
+Each comparison is ours beside theirs: Dice by difference, millimetres, wall and CPU seconds by ratio, of means over the
+pairs; in bold where we lose. Other work on a machine disturbs wall seconds, and CPU seconds hardly. 40x20x0 is what
+antspyx does unless told otherwise, never iterating at full resolution; 100x70x20 does, and is left out where a pair
+would take it an hour. FireANTs needs an NVIDIA GPU and is not in these tables.
 
-Each comparison is ours beside theirs: Dice by difference, millimetres and wall seconds by ratio, of means over the
-pairs; in bold where we lose. 40x20x0 is what antspyx does unless told otherwise, never iterating at full resolution;
-100x70x20 does, and is left out where a pair would take it an hour. FireANTs needs an NVIDIA GPU and is not in these
-tables.
-
-Versions: {versions}."""
-_ACCURACY = ("dice", "tre_mm", "error_mm")
+Under the tables of a data set stands what we ask of ourselves there, met or missed. The best other method is the one
+that comes nearest to us or farthest ahead, over the pairs that both finished."""
+MADE = "`{command}` with {threads} threads for each method on {machine}. Versions: {versions}."
+_COMPARED = {"dice": "", "tre_mm": " mm", "error_mm": " mm", "seconds": " s", "cpu_seconds": " CPU"}
+"""Each measure, and what its ratio is marked by."""
 
 
-def introduction(threads: int, machine: str, versions: Mapping[str, str]) -> str:
+def made(command: str, threads: int, machine: str, versions: Mapping[str, str]) -> str:
     """versions: by package."""
     listed = ", ".join(f"{package} {number}" for package, number in versions.items())
-    return INTRODUCTION.format(threads=threads, machine=machine, versions=listed)
+    return MADE.format(command=command, threads=threads, machine=machine, versions=listed)
 
 
 def line(figures: Figures) -> str:
@@ -69,10 +74,10 @@ def line(figures: Figures) -> str:
     return ", ".join(f"{column.title} {column.form.format(value)}" for column, value in known)
 
 
-def section(kind: str, found: Mapping[str, Mapping[str, Figures]], titles: Mapping[str, str]) -> str:
+def section(kind: str, found: Found, titles: Mapping[str, str]) -> str:
     """All about one data set: means, comparison in the mean, comparison pair by pair.
 
-    found: figures by pair and tool; titles: how the tools are called, in the order of the rows.
+    titles: how the tools are called, in the order of the rows.
     """
     parts = [f"### {kind}, {len(found)} pair{'s' * (len(found) > 1)}", means(found, titles)]
     mine = [name for name in OURS if name in titles]
@@ -85,7 +90,7 @@ def section(kind: str, found: Mapping[str, Mapping[str, Figures]], titles: Mappi
     return "\n\n".join(parts)
 
 
-def means(found: Mapping[str, Mapping[str, Figures]], titles: Mapping[str, str]) -> str:
+def means(found: Found, titles: Mapping[str, str]) -> str:
     """A row for each tool, over the pairs that it finished."""
     rows = {name: [pair[name] for pair in found.values()] for name in titles}
     shown = {key: column for key, column in COLUMNS.items() if any(key in one for row in rows.values() for one in row)}
@@ -94,65 +99,54 @@ def means(found: Mapping[str, Mapping[str, Figures]], titles: Mapping[str, str])
         done = [one for one in figures if "failed" not in one]
         note = "" if len(done) == len(figures) else f" ({len(figures) - len(done)} failed: {_reason(figures)})"
         cells = [
-            column.form.format(mean) if (mean := _mean(done, key)) is not None else "" for key, column in shown.items()
+            column.form.format(value) if (value := mean(done, key)) is not None else "" for key, column in shown.items()
         ]
         lines.append([titles[name] + note, *cells])
     return _markdown(lines)
 
 
-def against(
-    found: Mapping[str, Mapping[str, Figures]], titles: Mapping[str, str], mine: Sequence[str], others: Sequence[str]
-) -> str:
+def against(found: Found, titles: Mapping[str, str], mine: Sequence[str], others: Sequence[str]) -> str:
     """Each of ours beside each of theirs, in the mean over the pairs that both finished."""
     lines = [["ours against", *(titles[name] for name in mine)]]
     for other in others:
-        both = [
-            [
-                (pair[name], pair[other])
-                for pair in found.values()
-                if not {"failed"} & (pair[name].keys() | pair[other].keys())
-            ]
-            for name in mine
-        ]
-        lines.append([titles[other], *map(compared, both)])
+        lines.append([titles[other], *(compared(both(found, name, other)) for name in mine)])
     return _markdown(lines)
 
 
-def pair_by_pair(
-    found: Mapping[str, Mapping[str, Figures]], titles: Mapping[str, str], mine: str, others: Sequence[str]
-) -> str:
+def pair_by_pair(found: Found, titles: Mapping[str, str], mine: str, others: Sequence[str]) -> str:
     lines = [["pair", *(titles[name] for name in others)]]
     for pair, figures in found.items():
-        cells = []
-        for other in others:
-            failed = "failed" in figures[mine] or "failed" in figures[other]
-            cells.append("failed" if failed else compared([(figures[mine], figures[other])]))
-        lines.append([pair, *cells])
+        lines.append([pair, *(compared(both({pair: figures}, mine, other)) or "failed" for other in others)])
     return _markdown(lines)
 
 
-def compared(both: Sequence[tuple[Figures, Figures]]) -> str:
-    """Our accuracy and time beside theirs, as "+0.012; 0.35 x": Dice by difference, mm and seconds by ratio.
+def both(found: Found, mine: str, other: str) -> list[tuple[Figures, Figures]]:
+    """Of ours and of theirs, on each pair that both finished."""
+    found_by = [(pair.get(mine), pair.get(other)) for pair in found.values()]
+    return [(one, two) for one, two in found_by if one and two and "failed" not in one and "failed" not in two]
+
+
+def compared(pairs: Sequence[tuple[Figures, Figures]]) -> str:
+    """Our accuracy and time beside theirs, as "+0.012; 0.35 x s": Dice by difference, mm and seconds by ratio.
 
     Bold where we lose. Both are of means over pairs.
     """
-    if not both:
-        return ""
-    ours, theirs = ([pair[side] for pair in both] for side in (0, 1))
+    ours, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
     cells = []
-    for key in (*_ACCURACY, "seconds"):
-        mine, other = _mean(ours, key), _mean(theirs, key)
+    for key, mark in _COMPARED.items():
+        mine, other = mean(ours, key), mean(theirs, key)
         if mine is None or other is None:
             continue
         if key == "dice":
             text, lost = f"{mine - other:+.3f}", mine < other
         else:
-            text, lost = f"{mine / other:.2f} x{' mm' if key != 'seconds' else ' s'}", mine > other
+            text, lost = f"{mine / other:.2f} x{mark}", mine > other
         cells.append(f"**{text}**" if lost else text)
     return "; ".join(cells)
 
 
-def _mean(figures: Sequence[Figures], key: str) -> float | None:
+def mean(figures: Sequence[Figures], key: str) -> float | None:
+    """Over those that have it; None where none has."""
     values = [one[key] for one in figures if one.get(key) is not None]
     return float(np.mean(values)) if values else None
 

@@ -1,5 +1,6 @@
 """The run beside other methods: it resumes, survives what crashes, says what is missing, and prints losses too."""
 
+import inspect
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,12 @@ import pytest
 
 from benchmarks import peers
 from benchmarks.data import Pair
-from benchmarks.peers_table import compared, introduction, means, section
+from benchmarks.peers_demands import demands
+from benchmarks.peers_table import INTRODUCTION, compared, made, means, section
 from benchmarks.tools import TOOLS, Tool
+from RegistrationNetLib.core import metrics
+from RegistrationNetLib.core.resample import warp
+from RegistrationNetLib.engine.judge import reference_report
 from RegistrationNetLib.files.images import write_image
 from RegistrationNetLib.phantom import phantom_pair
 
@@ -84,6 +89,11 @@ def test_another_start_is_computed_from_again_and_another_judgement_only_judged(
     started.write_text(json.dumps(kept))
 
 
+@pytest.mark.parametrize("function", [peers.judged, metrics.dice, metrics.hd95, warp, reference_report])
+def test_what_judges_is_known_by_its_digest(function):
+    assert Path(inspect.getfile(function)) in peers.JUDGES
+
+
 def test_a_method_that_crashes_is_a_row_that_says_so_and_the_others_go_on(
     found: dict, bench: peers.Bench, monkeypatch: pytest.MonkeyPatch
 ):
@@ -107,12 +117,14 @@ def test_methods_that_are_not_installed_are_named_with_the_cure(monkeypatch: pyt
 
 
 def figures(dice: float, seconds: float) -> dict:
-    return {"dice": dice, "seconds": seconds}
+    return {"dice": dice, "seconds": seconds, "cpu_seconds": 2 * seconds}
 
 
-def test_a_comparison_gives_dice_by_difference_and_time_by_ratio_with_losses_in_bold():
-    assert compared([(figures(0.66, 3), figures(0.65, 10))]) == "+0.010; 0.30 x s"
-    assert compared([(figures(0.64, 30), figures(0.65, 10))]) == "**-0.010**; **3.00 x s**"
+def test_a_comparison_gives_dice_by_difference_and_both_times_by_ratio_with_losses_in_bold():
+    assert compared([(figures(0.66, 3), figures(0.65, 10))]) == "+0.010; 0.30 x s; 0.30 x CPU"
+    assert compared([(figures(0.64, 30), figures(0.65, 10))]) == "**-0.010**; **3.00 x s**; **3.00 x CPU**"
+    disturbed = figures(0.66, 3) | {"seconds": 12}
+    assert compared([(disturbed, figures(0.65, 10))]) == "+0.010; **1.20 x s**; 0.30 x CPU"
     assert compared([({"tre_mm": 1.2}, {"tre_mm": 1.5}), ({"tre_mm": 1.8}, {"tre_mm": 2.0})]) == "0.86 x mm"
     assert compared([({"tre_mm": 2.0}, {"tre_mm": 1.0})]) == "**2.00 x mm**"
     assert compared([]) == ""
@@ -123,17 +135,88 @@ def test_ratios_are_taken_over_the_pairs_that_both_finished():
     both = {"balanced": figures(0.7, 1), "greedy": figures(0.6, 2)}
     one = {"balanced": figures(0.2, 9), "greedy": {"failed": "out of memory"}}
     text = section("brains", {"first": both, "second": one}, tools)
-    assert "| greedy | +0.100; 0.50 x s |" in text
-    assert "| first | +0.100; 0.50 x s |" in text
+    assert "| greedy | +0.100; 0.50 x s; 0.50 x CPU |" in text
+    assert "| first | +0.100; 0.50 x s; 0.50 x CPU |" in text
     assert "| second | failed |" in text
-    assert "| greedy (1 failed: out of memory) | 0.600 | 2.0 |" in text
+    assert "| greedy (1 failed: out of memory) | 0.600 | 2.0 | 4.0 |" in text
     assert "brains, 2 pairs" in text
 
 
-def test_the_introduction_names_machine_threads_and_versions():
-    text = introduction(2, "4 cores", {"picsl-greedy": "1.4"})
+def test_a_table_names_machine_threads_and_versions():
+    text = made("python -m benchmarks.peers", 2, "4 cores", {"picsl-greedy": "1.4"})
     assert "2 threads for each method on 4 cores" in text
     assert "picsl-greedy 1.4" in text
+
+
+def test_a_data_set_written_alone_leaves_the_others_as_they_are(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text("# Benchmarks\n\nSaid by hand.\n")
+    for kind, tables in (("brains", ["ONE"]), ("lungs", ["TWO"]), ("brains", ["THREE", "FOUR"])):
+        peers.write(kind, tables, page)
+    text = page.read_text()
+    assert [text.count(part) for part in ("Said by hand.", INTRODUCTION, "ONE", "TWO")] == [1, 1, 0, 1]
+    assert text.index(INTRODUCTION) < text.index("THREE\n\nFOUR") < text.index("TWO")
+
+
+GOOD = {"folded_percent": 0.0, "cpu_seconds": 1.0}
+BRAIN = {
+    "balanced": GOOD | {"dice": 0.66, "sd_log_jacobian": 0.44, "seconds": 3.0},
+    "fast": GOOD | {"dice": 0.63, "sd_log_jacobian": 0.40, "seconds": 1.0},
+    "accurate": GOOD | {"dice": 0.68, "sd_log_jacobian": 0.45, "seconds": 9.0},
+    "greedy": GOOD | {"dice": 0.64, "sd_log_jacobian": 0.40, "seconds": 10.0},
+    "greedy-long": GOOD | {"dice": 0.645, "sd_log_jacobian": 0.42, "seconds": 20.0},
+    "ants-cc": GOOD | {"dice": 0.655, "sd_log_jacobian": 0.30, "seconds": 60.0},
+}
+LUNG = {
+    "balanced": GOOD | {"tre_mm": 1.2, "inconsistency_mm": 0.3},
+    "greedy-wide": GOOD | {"tre_mm": 1.5, "inconsistency_mm": 0.4},
+    "convexadam": GOOD | {"tre_mm": 1.9, "inconsistency_mm": 0.1},
+}
+WARPED = {name: GOOD | {"error_mm": one["tre_mm"]} for name, one in LUNG.items()}
+
+
+def missed(kind: str, figures: dict) -> list[str]:
+    return [demand.what for demand in demands(kind, {"pair": figures}) if not demand.met]
+
+
+@pytest.mark.parametrize(("kind", "figures"), [("brain_ixi", BRAIN), ("lung_ct", LUNG), ("lung_ct_warped", WARPED)])
+def test_what_is_asked_of_us_can_be_met(kind: str, figures: dict):
+    assert missed(kind, figures) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "figures", "change", "said"),
+    [
+        ("brain_oasis", BRAIN, ("balanced", "dice", 0.653), "`balanced`: Dice at least 0.01 above greedy"),
+        ("hippocampus", BRAIN, ("balanced", "dice", 0.644), "`balanced`: Dice no lower than greedy"),
+        ("brain_ixi", BRAIN, ("balanced", "sd_log_jacobian", 0.48), "SD log J at most 0.05 above greedy"),
+        ("brain_ixi", BRAIN, ("balanced", "seconds", 3.6), "`balanced`: wall time at most 0.35 of greedy"),
+        ("brain_ixi", BRAIN, ("ants-cc", "dice", 0.665), "`accurate`: Dice at least 0.02 above"),
+        ("brain_ixi", BRAIN, ("fast", "dice", 0.615), "`fast`: Dice at most 0.02 below greedy"),
+        ("brain_ixi", BRAIN, ("fast", "seconds", 1.3), "`fast`: wall time at most 0.12 of greedy"),
+        ("brain_ixi", BRAIN, ("fast", "folded_percent", 0.001), "without a folded voxel"),
+        ("brain_ixi", BRAIN, ("accurate", "failed", "out of memory"), "finishes every pair"),
+        ("lung_ct", LUNG, ("greedy-wide", "tre_mm", 1.3), "TRE at most 0.9 of"),
+        ("lung_ct", LUNG, ("balanced", "inconsistency_mm", 0.5), "no farther astray than greedy"),
+        ("lung_ct_warped", WARPED, ("convexadam", "error_mm", 1.3), "error of known warps at most 0.9 of"),
+    ],
+)
+def test_each_demand_can_be_missed(kind: str, figures: dict, change: tuple, said: str):
+    name, key, value = change
+    assert any(said in what for what in missed(kind, figures | {name: figures[name] | {key: value}}))
+
+
+def test_a_best_method_is_not_known_until_those_named_were_run():
+    without = {name: one for name, one in BRAIN.items() if name != "ants-cc"}
+    (above,) = (demand for demand in demands("brain_ixi", {"pair": without}) if "best other" in demand.what)
+    assert above.verdict == "not measured"
+
+
+def test_wall_time_has_cpu_time_and_the_aim_beside_it():
+    said = {demand.what: demand.measured for demand in demands("brain_ixi", {"pair": BRAIN})}
+    assert said["`balanced`: wall time at most 0.35 of greedy NCC 2x2x2, 100x50x10's (aim 0.2)"] == (
+        "0.30 x (CPU 1.00 x), aim not reached"
+    )
 
 
 def test_each_set_gets_the_windows_that_suit_it():
