@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from benchmarks.affine import FARTHEST_MM, LARGEST_DEGREES, Trial, random_move, row
-from benchmarks.affine_cases import CONTRASTS, copy, cropped, from_common, ms
+from benchmarks import affine
+from benchmarks.affine import FARTHEST_MM, LARGEST_DEGREES, Trial, demands, random_move, row
+from benchmarks.affine_cases import CONTRASTS, copy, cropped, from_common, ms, pair
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
-from RegistrationNetLib.core.mapping import Mapping
+from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.core.resample import warp
 from RegistrationNetLib.engine.align import align
 from RegistrationNetLib.engine.prepare import prepare
@@ -46,6 +47,57 @@ def test_a_copy_is_the_scan_seen_through_its_truth(data_folder):
 def test_a_row_counts_what_is_near_far_and_doubted():
     trials = [Trial(0.5, 2.0, True), Trial(3.0, 4.0, True), Trial(9.0, 3.0, False)]
     assert row("some", trials) == "| some | 3 | 1 | 1 | 3.00 | 9.00 | 3.0 (4.0) | 1 |"
+
+
+TOGETHER = pair("heads", "a.nii", "b.nii")
+TURNED = pair("24 orientations", "a.nii", "b.nii", quarter_turns=True)
+APART = pair("not a pair", "a.nii", "b.nii", together=False)
+NEAR, MISSED, SLOW = Trial(0.5, 2.0, True), Trial(3.0, 2.0, True), Trial(0.5, 6.0, True)
+DOUBTED, TRUSTED, NONSENSE = Trial(np.nan, 9.0, False), Trial(np.nan, 9.0, True), Trial(50.0, 2.0, True)
+GOOD = {TOGETHER: [NEAR] * 100, TURNED: [NEAR] * 24, APART: [DOUBTED] * 4}
+
+
+def verdicts(done: dict, check_time: bool = False) -> list[str]:
+    return [demand.verdict for demand in demands(done, check_time)]
+
+
+def test_what_is_asked_of_the_alignment_can_be_met():
+    assert verdicts(GOOD) == ["met"] * 5
+
+
+@pytest.mark.parametrize(
+    ("change", "which"),
+    [
+        ({TOGETHER: [NEAR] * 99}, 0),
+        ({TOGETHER: [NEAR] * 97 + [MISSED] * 3}, 1),
+        ({TURNED: [NEAR] * 23 + [MISSED]}, 2),
+        ({APART: [DOUBTED] * 3 + [TRUSTED]}, 3),
+        ({TOGETHER: [NEAR] * 99 + [NONSENSE]}, 3),
+        ({TOGETHER: [NEAR] * 99 + [SLOW]}, 4),
+    ],
+)
+def test_each_demand_on_the_alignment_can_be_missed(change, which):
+    assert verdicts(GOOD | change) == ["met"] * which + ["missed"] + ["met"] * (4 - which)
+
+
+def test_what_was_not_tried_counts_as_not_measured():
+    assert verdicts({}) == ["missed", *["not measured"] * 4]
+
+
+def test_seconds_decide_only_when_asked():
+    slow = GOOD | {TOGETHER: [NEAR] * 99 + [SLOW]}
+    assert [demands(slow, check)[-1].decides for check in (False, True)] == [False, True]
+
+
+def test_the_best_known_alignment_is_looked_for_anew_by_another_version_of_ourselves(tmp_path, monkeypatch):
+    looked: list[str] = []
+    monkeypatch.setattr(affine, "KEPT", tmp_path)
+    monkeypatch.setattr(affine, "replace", lambda prepared, **_: prepared)
+    monkeypatch.setattr(affine, "align", lambda prepared, *_: looked.append(prepared) or Affine(np.eye(4)))
+    for number in ("1", "1", "2", "2"):
+        monkeypatch.setattr(affine, "version", lambda tool, number=number: number)
+        affine._best("b onto a", number)
+    assert looked == ["1", "2"]
 
 
 def test_a_t1_meets_the_flair_of_another_visit_where_the_published_transforms_put_it(data_folder):
