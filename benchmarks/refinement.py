@@ -2,7 +2,8 @@
 
 `python -m benchmarks.refinement --write` puts the tables into docs/benchmarks.md. Counting needs no GPU: the refinement
 runs on tensors that have a shape and a device but no values. `--measure` also runs every preset here, on one thread, on
-a made-up pair of the same size.
+a made-up pair of the same size; `--measure --device cuda` only runs them, warm, on a GPU, and ends with an error where
+they take more time or memory than they may.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from benchmarks import refinement_gpu
 from benchmarks.page import machine, write_table
 from RegistrationNetLib.core import spatial
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.mapping import Affine
 from RegistrationNetLib.core.similarity import LocalCorrelation
+from RegistrationNetLib.engine import devices
 from RegistrationNetLib.engine import refine as refinement
 from RegistrationNetLib.engine.estimate import Tally
 from RegistrationNetLib.engine.features import Moving
@@ -329,9 +332,14 @@ def main() -> None:
     parser.add_argument("--terabytes", type=float, default=4.8, help="the GPU's TB/s (default: an H200's 4.8)")
     parser.add_argument("--launch", type=float, default=4.0, help="microseconds to start a kernel")
     parser.add_argument("--measure", action="store_true", help="also run every preset on this CPU, on one thread")
+    parser.add_argument("--device", default="cpu", help="where to measure: cpu (default), or an NVIDIA GPU: cuda")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
     asked = parser.parse_args()
     size = tuple(int(part) for part in asked.size.split("x"))
+    device = devices.choose(asked.device)
+    if asked.measure and device.type != "cpu":
+        refinement_gpu.report(asked.names or list(PRESETS), made_up(size), device, asked.write)
+        return
     lines = [INTRODUCTION.format(size=asked.size, terabytes=asked.terabytes, launch=asked.launch)]
     if asked.measure:
         torch.set_num_threads(1)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks import refinement
+from benchmarks import refinement, refinement_gpu
 from benchmarks.refinement import ELSEWHERE, PARTS, REST, Parts, Traffic, count, fused, table
 from RegistrationNetLib.engine.settings import Refine
 
@@ -77,3 +77,29 @@ def test_the_last_row_is_the_sum_of_the_others():
     kernels = [int(row[1].replace(",", "")) for row in rows]
     assert rows[-1][0] == "all"
     assert kernels[-1] == sum(kernels[:-1]) > 0
+
+
+def test_a_warm_run_on_a_device_leaves_out_the_first_and_reads_the_peak_in_gib(monkeypatch):
+    calls: list[str] = []
+    run = refinement_gpu.refine
+    monkeypatch.setattr(refinement_gpu, "refine", lambda *given: calls.append("run") or run(*given))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: calls.append("reset"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**29)
+    seconds, gib = refinement_gpu.warm(FEW, refinement.made_up(SIZE), torch.device("cpu"))
+    assert calls[:2] == ["run", "reset"]
+    assert set(calls[2:]) == {"run"}
+    assert seconds > 0
+    assert gib == 1.5
+
+
+@pytest.mark.parametrize(
+    ("preset", "seconds", "gib", "verdicts"),
+    [
+        ("balanced", 0.2, 0.9, ["met", "met"]),
+        ("balanced", 0.3, 1.1, ["missed", "missed"]),
+        ("accurate", 0.9, 0.9, ["met", "met"]),
+        ("accurate", 1.1, 0.9, ["missed", "met"]),
+    ],
+)
+def test_time_and_memory_on_a_gpu_are_held_against_what_they_may_be(preset, seconds, gib, verdicts):
+    assert [demand.verdict for demand in refinement_gpu.demands(preset, seconds, gib)] == verdicts
