@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.judgement import jacobian
 from RegistrationNetLib.core.errors import SettingsError
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.inverse import dense_inverse
@@ -62,7 +62,7 @@ def test_there_and_back_ends_where_it_began(found):
 def test_it_folds_nowhere_by_another_tools_measure(found):
     """SimpleITK's determinant, at every voxel of the field as it is stored, whose borders lie beyond the image."""
     (displacement,) = found[1].displacements
-    assert float(sitk_jacobian(displacement).min()) > 0
+    assert float(jacobian(displacement).min()) > 0
 
 
 @pytest.mark.parametrize(("preset", "symmetric"), [*((preset, False) for preset in PRESETS), ("fast", True)])
@@ -152,14 +152,6 @@ def moved(same: Image, settings: Settings) -> float:
 
 def bits(mapping: Mapping) -> list[bytes]:
     return [step.matrix.tobytes() if isinstance(step, Affine) else step.field.tobytes() for step in mapping.steps]
-
-
-def sitk_jacobian(displacement: Displacement) -> NDArray[np.float64]:
-    """On axes turned to be the field's own: SimpleITK differentiates along these whatever the directions are."""
-    along = np.einsum("wa,wdhg->adhg", displacement.grid.directions, displacement.field)
-    field = sitk.Compose([sitk.GetImageFromArray(part.astype(np.float64)) for part in along[::-1]])
-    field.SetSpacing(displacement.grid.spacing[::-1].tolist())
-    return np.asarray(sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(field)))
 
 
 _ELSEWHERE = """
