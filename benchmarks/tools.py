@@ -2,7 +2,9 @@
 
 `python -m benchmarks.tools NAME FOLDER` runs one of them in this process, from fixed.mha and moving.mha in FOLDER to
 NAME.mha (displacements in LPS mm on the fixed image's grid), and writes what it took to NAME.took.json. Timed is the
-registration alone: not the start of Python, nor imports, nor reading and writing. Memory is the process's peak.
+registration alone: not the start of Python, nor imports, nor reading the images, nor bringing the result onto the fixed
+image's grid and writing it. (ANTs writes and returns files of its own, within the timed part.) Memory is the process's
+peak.
 """
 
 from __future__ import annotations
@@ -61,10 +63,10 @@ def nothing(fixed: sitk.Image, moving: sitk.Image, threads: int) -> Job:
 
 
 def ours(refinement: Refine, fixed: sitk.Image, moving: sitk.Image, threads: int) -> Job:
-    """Preparation and refinement as a registration does them, from an alignment that is already there."""
+    """From preparation to the field as it is stored, as a registration does it, from an alignment that is there."""
     import torch
 
-    from RegistrationNetLib.core.mapping import Affine, Mapping
+    from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
     from RegistrationNetLib.engine.devices import flushed_denormals
     from RegistrationNetLib.engine.mend import extend
     from RegistrationNetLib.engine.prepare import prepare
@@ -77,10 +79,10 @@ def ours(refinement: Refine, fixed: sitk.Image, moving: sitk.Image, threads: int
     def run() -> Any:
         with flushed_denormals():
             prepared = prepare(*images, Prepare())
-            return refine(prepared, Affine(np.eye(4)), None, refinement, torch.device("cpu"))
+            return extend(*refine(prepared, Affine(np.eye(4)), None, refinement, torch.device("cpu")))
 
-    def field(found: Any) -> sitk.Image:
-        displacement = Mapping((extend(*found),)).on(grid_of(fixed))
+    def field(found: Displacement) -> sitk.Image:
+        displacement = Mapping((found,)).on(grid_of(fixed))
         return _vectors(np.moveaxis(displacement.field, 0, -1), fixed)
 
     return Job(run, field)
