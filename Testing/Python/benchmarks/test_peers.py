@@ -11,7 +11,7 @@ import pytest
 from benchmarks import peers
 from benchmarks.data import Pair
 from benchmarks.peers_demands import demands
-from benchmarks.peers_table import INTRODUCTION, compared, made, means, section
+from benchmarks.peers_table import INTRODUCTION, both, compared, made, means, section
 from benchmarks.tools import TOOLS, Tool
 from RegistrationNetLib.core import metrics
 from RegistrationNetLib.core.resample import warp
@@ -132,14 +132,21 @@ def test_a_comparison_gives_dice_by_difference_and_both_times_by_ratio_with_loss
 
 def test_ratios_are_taken_over_the_pairs_that_both_finished():
     tools = {"balanced": "ours", "greedy": "greedy"}
-    both = {"balanced": figures(0.7, 1), "greedy": figures(0.6, 2)}
+    done = {"balanced": figures(0.7, 1), "greedy": figures(0.6, 2)}
     one = {"balanced": figures(0.2, 9), "greedy": {"failed": "out of memory"}}
-    text = section("brains", {"first": both, "second": one}, tools)
+    text = section("brains", {"first": done, "second": one}, tools)
     assert "| greedy | +0.100; 0.50 x s; 0.50 x CPU |" in text
     assert "| first | +0.100; 0.50 x s; 0.50 x CPU |" in text
     assert "| second | failed |" in text
     assert "| greedy (1 failed: out of memory) | 0.600 | 2.0 | 4.0 |" in text
     assert "brains, 2 pairs" in text
+
+
+@pytest.mark.parametrize("failing", ["balanced", "greedy"])
+def test_a_pair_that_either_did_not_finish_is_in_neither_mean(failing: str):
+    done = {"balanced": figures(0.7, 1), "greedy": figures(0.6, 2)}
+    found = {"first": done, "second": {"balanced": figures(0.1, 9), "greedy": figures(0.1, 9), failing: {"failed": ""}}}
+    assert both(found, "balanced", "greedy") == [(done["balanced"], done["greedy"])]
 
 
 def test_a_table_names_machine_threads_and_versions():
