@@ -17,6 +17,7 @@ from RegistrationNetLib.engine.constraints import MARGIN_MM
 from RegistrationNetLib.engine.result import OnProgress
 from RegistrationNetLib.engine.settings import PRESETS, STAGES, Knob, Settings, knobs
 from RegistrationNetLib.networks import registry
+from RegistrationNetLib.networks.weights import shipped
 
 if TYPE_CHECKING:
     from RegistrationNetLib.engine.models import Model
@@ -79,6 +80,7 @@ def _click_type(value_type: Any) -> Any:
 
 
 def _help(knob: Knob, default: Any) -> str:
+    default = ("off", "on")[default] if isinstance(default, bool) else default
     unit = f" {knob.unit}" if knob.unit else ""
     limits = f"; {knob.low:g} to {knob.high:g}" if knob.low is not None and knob.high is not None else ""
     return f"{knob.help}. [default: {default}{unit}{limits}]"
@@ -88,10 +90,12 @@ def advanced(command: Command) -> Command:
     """One option for each setting of each stage, made from the settings themselves so that help cannot drift."""
     for stage, kind in reversed(STAGES.items()):
         for name, (value_type, knob) in reversed(knobs(kind).items()):
+            flag = f"{stage}-{name.replace('_', '-')}"
             command = click.option(
-                f"--{stage}-{name.replace('_', '-')}",
+                f"--{flag}/--no-{flag}" if value_type is bool else f"--{flag}",
                 f"{stage}__{name}",
                 type=_click_type(value_type),
+                default=None,
                 help=_help(knob, getattr(kind(), name)),
             )(command)
     return command
@@ -119,8 +123,8 @@ def main() -> None:
 )
 @click.option(
     "--weights",
-    type=PATH,
-    help="File of trained weights (.safetensors) to use. [default: those that come with the model]",
+    help="Trained weights to use: a name that 'registrationnet models' lists, or a file (.safetensors). "
+    "[default: the model's own]",
 )
 @click.option(
     "--transform",
@@ -169,7 +173,7 @@ def main() -> None:
 @click.option("--moving-series", help="Which series of a moving DICOM folder.")
 @advanced
 def register(
-    output: Path, preset: str, weights: Path | None, inverse: bool, fixed: Path, moving: Path, **options: Any
+    output: Path, preset: str, weights: str | None, inverse: bool, fixed: Path, moving: Path, **options: Any
 ) -> None:
     """Register MOVING to FIXED and write transform, warped image, Jacobian map, report, picture and Slicer scene.
 
@@ -182,7 +186,7 @@ def register(
         name: options.pop(name) for name in list(options) if "__" in name or name in ("model", "transform", "device")
     }
     if weights is not None:
-        chosen["weights"] = str(weights.absolute())
+        chosen["weights"] = weights if weights in shipped() else str(Path(weights).absolute())
     settings = Settings.preset(preset).with_values(
         **{name: value for name, value in chosen.items() if value is not None}
     )
@@ -283,7 +287,12 @@ def models(names: tuple[str, ...], size: tuple[int, ...], device: str, as_json: 
 @main.command()
 @click.argument("config", type=PATH, required=False)
 @click.option("-o", "--output", type=PATH, required=True, help="Folder for the weights; a stopped run goes on.")
-@click.option("--from", "start", type=PATH, help="Weights (.safetensors) to go on from, instead of a fresh network.")
+@click.option("--network", type=ModelName(registry.names()), metavar="NAME", help="Train this one instead.")
+@click.option(
+    "--from",
+    "start",
+    help="Weights to go on from, instead of a fresh network: a name that 'registrationnet models' lists, or a file.",
+)
 @click.option("--images", type=PATH, help="Folder of images to learn from.")
 @click.option("--labels", type=PATH, help="Folder of their label maps, under the same names.")
 @click.option("--minutes", type=float, help="Stop after so long; the learning rate falls in time for it.")
@@ -291,11 +300,7 @@ def models(names: tuple[str, ...], size: tuple[int, ...], device: str, as_json: 
 def train(
     config: Path | None,
     output: Path,
-    start: Path | None,
-    images: Path | None,
-    labels: Path | None,
-    minutes: float | None,
-    device: str | None,
+    **options: Any,
 ) -> None:
     """Train a network as CONFIG (a TOML file, see docs/training.md) says, or go on with trained weights on images of
     your own. Images never need labels; where there are some, the network learns from them too.
@@ -309,10 +314,10 @@ def train(
     from RegistrationNetLib.training.tune import tuned
 
     settings = Train.read(config) if config else None
-    settings = tuned(settings, start=start, images=images, labels=labels, minutes=minutes, device=device)
+    settings = tuned(settings, **options)
     from RegistrationNetLib.training.train import train as run
 
-    command = f"registrationnet train {config.name}" if config else "registrationnet train --from"
+    command = " ".join(["registrationnet train", *_said(config, **options)])
     with progress() as on_progress:
         done = run(settings, output, on_progress=on_progress, command=command)
     click.echo(f"{done.steps:,} steps; validation {done.before:.4f} before, {done.score:.4f} at best.")
@@ -320,6 +325,15 @@ def train(
         click.echo("Nothing was better than what it began with, so no weights were written.")
     else:
         click.echo(f"Weights in {done.weights}")
+
+
+def _said(config: Path | None, **options: Any) -> list[str]:
+    """A command's words again, folders by their names alone: what a model card may tell everyone."""
+    words = [] if config is None else [config.name]
+    for name, value in options.items():
+        if value is not None:
+            words += [f"--{'from' if name == 'start' else name}", value.name if isinstance(value, Path) else str(value)]
+    return words
 
 
 def print_models(listed: Sequence[Model], size: Sequence[int], device: str | None) -> None:
@@ -333,14 +347,14 @@ def print_models(listed: Sequence[Model], size: Sequence[int], device: str | Non
         table.add_column(title, justify="right", vertical="top")
     for model in listed:
         about = Text.assemble((model.name, "bold"), f"\n{model.purpose}\n", (model.paper, "dim"), "\n")
-        if model.weights:
-            about.append(f"Weights: {model.training_data}; {model.licence}\n")
+        for trained in model.weights:
+            about.append(f"{trained.name}: learnt from {trained.training_data}; {trained.licence}\n")
         costs = (
             "-" if model.parameters is None else f"{model.parameters / 1e6:.1f}",
             "-" if model.peak_bytes is None else f"{model.peak_bytes / 2**30:.1f}",
             "-" if model.seconds is None else f"{model.seconds:.2g}" if model.seconds < 10 else f"{model.seconds:.0f}",
         )
-        table.add_row(about, *costs, "yes" if model.weights else "none yet")
+        table.add_row(about, *costs, str(len(model.weights) or "none yet"))
     console = Console(highlight=False)
     console.print(table)
     if device is not None:

@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from RegistrationNetLib import register, save
+from RegistrationNetLib.api import _marked
 from RegistrationNetLib.core.errors import InputError, SettingsError
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.engine.result import Registration
@@ -105,3 +106,16 @@ def test_constraints_are_given_as_files_and_reported(phantom, tmp_path):
     other = replace(labels, grid=labels.grid.padded((400, 0, 0), (-400, 0, 0)), name="other.nii")
     with pytest.raises(InputError, match=r"'other\.nii' does not fit"):
         register(phantom.fixed, phantom.moving, region=other)
+
+
+def test_whether_a_mask_fits_is_told_from_a_part_of_its_voxels():
+    """All of those of a whole body, as points, would take gigabytes; of a small one none is left out."""
+    body = np.zeros((200, 150, 120), np.uint8)
+    body[20:180, 10:140, 5:100] = 1
+    marked = _marked(body)
+    assert 1000 < len(marked) < body.sum() / 3
+    assert body[tuple(marked.T)].all()
+    np.testing.assert_allclose(marked.mean(0), np.argwhere(body).mean(0), atol=1.5)
+    spot = np.zeros_like(body)
+    spot[77, 33, 55:58] = 1
+    np.testing.assert_array_equal(_marked(spot), np.argwhere(spot))

@@ -135,6 +135,15 @@ def test_each_setting_is_an_option_whose_help_is_its_own_sentence():
             assert knob.help.split(":")[0] in said
 
 
+def test_what_is_on_or_off_is_said_without_a_value(pair, tmp_path):
+    inputs = ("register", pair / "fixed.nii.gz", pair / "moving.nii.gz", "--preset", "fast")
+    for flag, asked in (("--refine-symmetric", True), ("--no-refine-smoother-ct", False)):
+        status, said = run(*inputs, flag, "-o", tmp_path / flag)
+        assert status == 0, said
+        settings = json.loads((tmp_path / flag / "report.json").read_text())["settings"]
+        assert settings["refine"][flag.partition("refine-")[2].replace("-", "_")] is asked
+
+
 def test_help_of_every_command_has_a_line_to_paste():
     for command in ("register", "apply", "models"):
         assert f"Example: registrationnet {command}" in run(command, "--help")[1]

@@ -93,8 +93,11 @@ def decided(prepared: Prepared, affine: Affine, settings: Refine) -> Refine:
         settings = replace(settings, similarity=_suited(prepared, affine, settings))
     if settings.similarity == "mind":
         settings = replace(settings, steps_finer=0)
-        if prepared.fixed_grid.voxels > MOST:
+        if prepared.fixed_grid.voxels > MOST and settings.steps_full:
             settings = replace(settings, steps_full=0)
+            prepared.notes.append(
+                f"Structure was compared at up to half the resolution: the images have more than {MOST:,} voxels."
+            )
     return settings
 
 
@@ -105,7 +108,7 @@ def _suited(prepared: Prepared, affine: Affine, settings: Refine) -> Literal["ln
         why = f"the sign of their correlation changes from place to place (steadiness {steady:.2f} of 1)"
     else:
         return "lncc"
-    prepared.notes.append(f"The two images seem to be of different kinds: {why}. Their local structure was compared.")
+    prepared.notes.append(f"The two images seem to be of different kinds: {why}. Their local structure is compared.")
     return "mind"
 
 
@@ -145,19 +148,45 @@ def _local_correlation(fixed: Tensor, moving: Tensor) -> Tensor:
     return (fm - f * m) / variances.sqrt()
 
 
+class Similarity:
+    """How alike the prepared images are under a mapping: mean local correlation inside the body, 0 to 1.
+
+    weight: (1, 1, D, H, W) on the fixed working grid, 1 where that counts. What the moving image does not show of it
+    does not count, as long as it shows half: a slab fits a whole head as well as a whole head does.
+    """
+
+    kind, measure = "lncc", "squared local correlation (5x5x5 windows) inside the body that both images show, 0 to 1"
+
+    def __init__(self, prepared: Prepared, weight: Tensor) -> None:
+        self.grid = prepared.fixed_grid
+        self._moving = Image(prepared.moving[0].numpy(), prepared.moving_grid, math.nan, "moving")
+        mask = prepared.moving_mask
+        self._moving_mask = None if mask is None else Image(mask[0].numpy(), prepared.moving_grid, background=1.0)
+        self._weight = weight
+        self._local = LocalCorrelation.of(prepared.fixed - 0.5, mask=prepared.fixed_mask)
+
+    def __call__(self, mapping: Mapping) -> float:
+        moving, shown = _shown(self._moving, mapping, self.grid)
+        local = self._local
+        if self._moving_mask is not None:
+            seen = whole(_through(self._moving_mask, mapping, self.grid))
+            local = local.within(seen if local.mask is None else seen * local.mask)
+        return round(float(local(moving - 0.5, self._weight * shown)[0]) * _enough(shown, self._weight), 5)
+
+
 class Agreement:
     """How far the structure of the prepared images agrees beyond chance under a mapping: 1 if equal, 0 if unrelated.
 
-    grid: where it is measured; weight: (1, 1, D, H, W) on it, 1 where that counts.
+    grid: where it is measured; weight: (1, 1, D, H, W) on it, 1 where that counts, as for `Similarity`.
     """
 
-    kind, measure = "mind", "agreement of local structure (MIND-SSC) inside the body, 0 to 1"
+    kind, measure = "mind", "agreement of local structure (MIND-SSC) inside the body that both images show, 0 to 1"
 
     def __init__(self, prepared: Prepared, grid: Grid, weight: Tensor) -> None:
         self.grid = grid
         self._fixed = mind.descriptors(spatial.onto(prepared.fixed, grid.shape) - 0.5)
         there = like(grid, prepared.moving_grid)
-        self._moving = Image(spatial.onto(prepared.moving, there.shape)[0].numpy(), there)
+        self._moving = Image(spatial.onto(prepared.moving, there.shape)[0].numpy(), there, math.nan)
         mask, self._moving_mask = prepared.moving_mask, None
         if mask is not None:
             self._moving_mask = Image(counted(mask, there.shape)[0].numpy(), there, background=1.0)
@@ -166,13 +195,28 @@ class Agreement:
             self._weight = weight * _clear(counted(prepared.fixed_mask, grid.shape))
 
     def __call__(self, mapping: Mapping) -> float:
-        moving, weight = mind.descriptors(self._through(self._moving, mapping) - 0.5), self._weight
+        moving, shown = _shown(self._moving, mapping, self.grid)
+        weight = self._weight * _clear(shown)
         if self._moving_mask is not None:
-            weight = weight * _clear(whole(self._through(self._moving_mask, mapping)))
-        return round(float(mind.concordance(self._fixed, moving, weight)), 5)
+            weight = weight * _clear(whole(_through(self._moving_mask, mapping, self.grid)))
+        alike = mind.concordance(self._fixed, mind.descriptors(moving - 0.5), weight)
+        return round(float(alike) * _enough(shown, self._weight), 5)
 
-    def _through(self, image: Image, mapping: Mapping) -> Tensor:
-        return torch.from_numpy(np.asarray(warp(image, mapping, self.grid).data, np.float32))[None]
+
+def _through(image: Image, mapping: Mapping, grid: Grid) -> Tensor:
+    return torch.from_numpy(np.asarray(warp(image, mapping, grid).data, np.float32))[None]
+
+
+def _shown(image: Image, mapping: Mapping, grid: Grid) -> tuple[Tensor, Tensor]:
+    """An image whose background is no number through a mapping, 0 beyond it, and 1 where it shows something."""
+    values = _through(image, mapping, grid)
+    shown = values.isfinite()
+    return values.where(shown, values.new_zeros(())), shown.to(values.dtype)
+
+
+def _enough(shown: Tensor, weight: Tensor) -> float:
+    """1 where the moving image shows at least half of what counts, less where a sliver must not speak for all."""
+    return min(1.0, 2 * float((shown * weight).sum()) / max(float(weight.sum()), 1.0))
 
 
 def _intensities(prepared: Prepared, affine: Affine, grid: Grid, window: int, device: torch.device) -> Compared:

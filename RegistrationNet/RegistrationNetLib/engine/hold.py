@@ -31,6 +31,7 @@ from RegistrationNetLib.engine.rigid import nearest_rotation
 _BLEND = 1.5  # voxels, sigma over which a part's step passes into those around it
 _COLLAR = 2  # voxels around a part whose forces move it too
 _STRETCH = 2.0  # at most, along any direction of a part that keeps its volume
+_LONGEST_STEP = 0.95  # voxels along an axis; `spatial.advance` takes no whole one
 _TINY = 1e-6
 
 Fit = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
@@ -49,13 +50,13 @@ class Hold:
     parts: HeldParts | None = None
 
     def fade(self, start: Tensor) -> Tensor:
-        """A deformation to start from, let in as far as something may move."""
+        """A deformation that did not heed this window, let in as far as something may move."""
         return start if self.window is None else start * self.window
 
     def limit(self, step: Tensor, field: Tensor) -> Tensor:
         """A step from a field, (1, 3, D, H, W), as it may be taken, pulled towards the hints."""
         if self.pull is not None:
-            step = step + self.pull(field)
+            step = (step + self.pull(field)).clamp_(-_LONGEST_STEP, _LONGEST_STEP)
         if self.window is not None:
             step = step * self.window
         if self.parts is not None:
@@ -98,9 +99,9 @@ class Restraint:
     def on(self, grid: Grid, affine: Affine, device: torch.device, exact: bool) -> Hold:
         """For fields in voxels of `grid` that are followed by the affine.
 
-        exact: whether parts must be kept at every voxel, or roughly, on the way to finer grids.
+        exact: whether all must be kept at every voxel, or roughly, on the way to finer grids.
         """
-        window = None if self.distance is None else torch.from_numpy(self._window(grid))[None, None].to(device)
+        window = None if self.distance is None else torch.from_numpy(self._window(grid, exact))[None, None].to(device)
         hints, parts = self.hints, self.parts
         nearest = float(self.grid.spacing.min())
         return Hold(
@@ -113,13 +114,16 @@ class Restraint:
         """Whether anything is asked."""
         return not (self.parts is None and self.distance is None and self.hints is None)
 
-    def _window(self, grid: Grid) -> NDArray[np.float32]:
-        """1 in the region, falling as half a cosine; 0 at every node that reaches a voxel beyond the margin."""
+    def _window(self, grid: Grid, exact: bool) -> NDArray[np.float32]:
+        """1 in the region, falling as half a cosine to 0 at the margin; exact, at every node that reaches a voxel
+        beyond it, which would leave coarse grids nothing to move in a narrow one.
+        """
         assert self.distance is not None
-        distance, reach = self.distance.scalar, self.margin_mm - float(np.linalg.norm(grid.spacing))
+        distance, reach = self.distance.scalar, self.margin_mm
         if not grid.isclose(self.grid):
             distance = warp(self.distance, Mapping(), grid).scalar
-            reach -= float(np.linalg.norm(self.grid.spacing)) / 2
+            reach -= float(np.linalg.norm(self.grid.spacing)) / 2 if exact else 0.0
+        reach -= float(np.linalg.norm(grid.spacing)) if exact else 0.0
         share = np.clip(distance / max(reach, _TINY), 0, 1)
         return np.asarray(np.where(distance < reach, 0.5 + 0.5 * np.cos(np.pi * share), 0), np.float32)
 

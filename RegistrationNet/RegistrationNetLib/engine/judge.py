@@ -168,7 +168,7 @@ def alignment_check(alignment: Quality) -> dict[str, str]:
         f"local correlation {alignment['similarity']:.2f} in the body",
         "good" if alignment["confidence"] == "high" else "check",
         "Compare the aligned images side by side. Where they do not match, check that both show the same region, give "
-        "an initial transform or corresponding points, or have every orientation tried (align.orientations: any).",
+        "an initial transform or corresponding points, or have every orientation tried (--align-orientations any).",
     )
 
 

@@ -15,10 +15,20 @@ SIZE = (160, 192, 224)
 
 
 @dataclass(frozen=True)
-class Model:
-    """One network: what it is for, whether it comes with trained weights, what one prediction costs.
+class Trained:
+    """Weights that come with a network. file: where they lie; the others as in their `Card`."""
 
-    weights: the shipped file, None while there is none; licence, training_data: of the shipped weights.
+    name: str
+    file: str
+    training_data: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """One network: what it is for, which trained weights it comes with, what one prediction costs.
+
+    weights: those that it takes by itself first; none while there are none.
     parameters, flops, peak_bytes, seconds: as in `engine.estimate.Estimate`, None where `note` says why not.
     """
 
@@ -27,9 +37,7 @@ class Model:
     purpose: str
     paper: str
     group: str
-    weights: str | None = None
-    licence: str | None = None
-    training_data: str | None = None
+    weights: tuple[Trained, ...] = ()
     parameters: int | None = None
     flops: int | None = None
     peak_bytes: int | None = None
@@ -69,12 +77,16 @@ def require_size(size: Sequence[int]) -> None:
 
 def _listed(name: str) -> Model:
     entry = registry.entry(name)
-    known = Model(entry.name, entry.title, entry.purpose, entry.paper, entry.group)
-    file = weights.available(name)
-    if file is None:
-        return known
-    card = weights.read_card(file, name)
-    return replace(known, weights=str(file), licence=card.licence, training_data=card.training_data)
+    return Model(entry.name, entry.title, entry.purpose, entry.paper, entry.group, _trained(entry.name))
+
+
+def _trained(network: str) -> tuple[Trained, ...]:
+    cards = {stem: (file, weights.read_card(file)) for stem, file in weights.shipped().items()}
+    return tuple(
+        Trained(stem, str(file), card.training_data, card.licence)
+        for stem, (file, card) in cards.items()
+        if card.network == network
+    )
 
 
 def _costs(name: str, size: Sequence[int], device: str) -> dict[str, Any]:

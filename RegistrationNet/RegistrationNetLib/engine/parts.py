@@ -105,12 +105,14 @@ def _pieces(image: Image, labels: NDArray[np.int32]) -> Iterator[tuple[list[str]
     values = [int(value) for value in np.unique(labels) if value > 0]
     if not values:
         raise InputError(f"'{image.name}' marks nothing inside the fixed image. Draw it on that image.")
+    total = 0
     for value in values:
         pieces, count = ndimage.label(labels == value, _EVERY_NEIGHBOUR)
-        if count > _MOST_PIECES:
+        total += count
+        if total > _MOST_PIECES:
             raise InputError(
-                f"'{image.name}' falls into {count:,} separate pieces; at most {_MOST_PIECES:,} can be kept. Remove "
-                "its specks first (in Slicer's Segment Editor: Islands, Remove small islands)."
+                f"'{image.name}' falls into {total:,} separate pieces or more; at most {_MOST_PIECES:,} can be kept. "
+                "Remove its specks first (in Slicer's Segment Editor: Islands, Remove small islands)."
             )
         label = f" label {value}" if len(values) > 1 else ""
         yield [f"'{image.name}'{label}" + (f" piece {n}" if count > 1 else "") for n in range(1, count + 1)], pieces

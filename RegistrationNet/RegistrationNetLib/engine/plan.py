@@ -6,7 +6,7 @@ made coarser, or on another device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +15,10 @@ from RegistrationNetLib.core.errors import DeviceError
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.engine import devices, estimate, features
 from RegistrationNetLib.engine.levels import finest_grid
+from RegistrationNetLib.engine.memory import memory_mib
 from RegistrationNetLib.engine.predict import Model, seen_shape
 from RegistrationNetLib.engine.prepare import PADDING_HU, working_grids
+from RegistrationNetLib.engine.result import Registration
 from RegistrationNetLib.engine.settings import Settings
 from RegistrationNetLib.engine.upright import Turn
 
@@ -115,6 +117,11 @@ class Task:
             "resolution too. Close other programs, or crop the images to the region that matters."
         )
 
+    def require_room(self, settings: Settings, device: torch.device) -> None:
+        """Raises MemoryError where what is now known to be needed, more than was planned for, is not free."""
+        if not self.need(settings, device).fits(device):
+            raise MemoryError("comparing structure needs more memory than is free")
+
     def note(self, asked: Settings, asked_device: torch.device, done: Settings, device: torch.device) -> str:
         """Why the registration is not the one that was asked for, and what it is."""
         need = self.need(asked, asked_device)
@@ -135,3 +142,39 @@ class Task:
     def _prepared(self, image: Image) -> int:
         filled = self.masked or image.background < PADDING_HU
         return image.grid.voxels * (_FILLED if filled else _PREPARED)
+
+
+def within_memory(
+    task: Task,
+    settings: Settings,
+    device: torch.device,
+    compute: Callable[[Settings, torch.device], Registration],
+) -> Registration:
+    """What `compute` finds by the first plan that fits into the memory that is free: by its estimate, then in truth.
+
+    Raises DeviceError where none does.
+    """
+    for where, plan in task.ladder(settings, device):
+        need, held = task.need(plan, where), memory_mib()
+        registration = _unless_out_of_memory(compute, plan, where) if need.fits(where) else None
+        if registration is not None:
+            compared = plan.with_values(refine__similarity=registration.report["similarity"]["kind"])
+            registration.report["memory_estimate_mib"] = held + task.need(compared, where).here / 2**20
+            if (where, plan) != (device, settings):
+                registration.report["notes"].insert(0, task.note(settings, device, plan, where))
+            return registration
+    raise task.too_large(settings, device)
+
+
+def _unless_out_of_memory(
+    compute: Callable[[Settings, torch.device], Registration], settings: Settings, device: torch.device
+) -> Registration | None:
+    """None where the memory ran out; what was held is free again then."""
+    try:
+        return compute(settings, device)
+    except (RuntimeError, MemoryError) as error:
+        if not devices.is_out_of_memory(error):
+            raise
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return None

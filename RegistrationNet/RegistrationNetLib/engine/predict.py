@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +12,10 @@ from RegistrationNetLib.core import spatial
 from RegistrationNetLib.core.errors import DeviceError
 from RegistrationNetLib.core.filters import smooth
 from RegistrationNetLib.core.grid import Grid
+from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.core.mapping import Affine, Mapping
+from RegistrationNetLib.core.resample import warp
+from RegistrationNetLib.engine.prepare import Prepared
 from RegistrationNetLib.engine.settings import Settings
 from RegistrationNetLib.engine.upright import Turn
 from RegistrationNetLib.networks import weights
@@ -39,7 +42,7 @@ def chosen(settings: Settings) -> Model:
     """
     asked = None if settings.model == "none" else settings.model
     shipped = None if asked is None else weights.available(asked)
-    file = Path(settings.weights) if settings.weights else shipped
+    file = weights.named(settings.weights) if settings.weights else shipped
     if file is None:
         why = "No network was asked for" if asked is None else f"{asked} has no trained weights yet, so it was skipped"
         return Model(settings.model, f"{why}; refinement does all the work.")
@@ -52,6 +55,17 @@ def require_precision(precision: str, device: torch.device) -> None:
     """Raises DeviceError where mixed precision is asked for and the device has none."""
     if precision == "mixed" and not torch.amp.is_autocast_available(device.type):
         raise DeviceError(f"Mixed precision does not work on the device {device}; choose full precision there.")
+
+
+def predicted_start(
+    model: Model, prepared: Prepared, affine: Affine, device: torch.device, precision: str = "auto"
+) -> Tensor:
+    """What the network says of a prepared pair: the deformation before `affine`, (1, 3, D, H, W) float32 in voxels of
+    the fixed working grid, on the device."""
+    moving = Image(prepared.moving[0].numpy(), prepared.moving_grid)
+    aligned = warp(moving, Mapping((affine,)), prepared.fixed_grid)
+    seen = torch.from_numpy(np.asarray(aligned.data, np.float32))[None]
+    return predict(model, prepared.fixed.to(device), seen.to(device), prepared.fixed_grid, precision)
 
 
 def predict(model: Model, fixed: Tensor, moving: Tensor, grid: Grid, precision: str = "full") -> Tensor:

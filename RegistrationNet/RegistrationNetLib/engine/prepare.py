@@ -20,6 +20,7 @@ from RegistrationNetLib.core.resample import warp
 from RegistrationNetLib.engine.settings import Prepare
 
 PADDING_HU = -1500.0  # no tissue, nor air, is below; scanners write -2048, -3024 or the like outside their circle
+_AIR_HU, _FAT_HU = -700.0, -30.0  # at most, what there is least dense
 _PADDING_SHARE = 0.02  # of the border
 _ANISOTROPY = 2.0  # more than this between a working grid's spacings would make its smoothing lopsided
 _BINS = 256
@@ -74,8 +75,12 @@ def prepare(
     next to nothing.
     """
     fixed_grid, moving_grid = working_grids(fixed.grid, moving.grid, settings.max_voxels)
-    f = _normalised(fixed, fixed_mask, settings).onto(fixed_grid.shape)
-    m = _normalised(moving, moving_mask, settings).onto(moving_grid.shape)
+    f, m = _normalised(fixed, fixed_mask, settings), _normalised(moving, moving_mask, settings)
+    if m.ct and not f.ct:
+        f = _normalised(fixed, fixed_mask, settings, beside_ct=True)
+    if f.ct and not m.ct:
+        m = _normalised(moving, moving_mask, settings, beside_ct=True)
+    f, m = f.onto(fixed_grid.shape), m.onto(moving_grid.shape)
     notes = [*f.notes, *m.notes]
     for image, grid in ((fixed, fixed_grid), (moving, moving_grid)):
         if grid.shape != image.grid.shape:
@@ -158,9 +163,11 @@ class _Normalised:
         return replace(self, values=spatial.onto(self.values, shape), mask=mask)
 
 
-def _normalised(image: Image, mask: Image | None, settings: Prepare) -> _Normalised:
+def _normalised(image: Image, mask: Image | None, settings: Prepare, beside_ct: bool = False) -> _Normalised:
     """Values in [0, 1] on the image's own grid; what is no tissue or masked is continued from its surroundings, so that
     nothing of it gets into the voxels beside it when these are averaged or interpolated.
+
+    beside_ct: whether the other image is CT.
     """
     raw = torch.from_numpy(np.array(image.scalar, np.float32))
     notes = []
@@ -185,7 +192,7 @@ def _normalised(image: Image, mask: Image | None, settings: Prepare) -> _Normali
             f"The mask of '{image.name}' leaves {int(used.sum())} voxels to compare, fewer than {_FEWEST_MASKED}; "
             "check that it belongs to this image, or draw it larger."
         )
-    ct = _is_ct(_at(valid, raw))
+    ct = _is_ct(_at(valid, raw), beside_ct)
     bounds = (settings.ct_low, settings.ct_high) if ct else _percentiles(_at(used, raw), settings.percentile)
     if ct:
         notes.append(f"'{image.name}' was recognised as CT: window {bounds[0]:g} to {bounds[1]:g} HU.")
@@ -231,12 +238,15 @@ def _at(where: Tensor, values: Tensor) -> Tensor:
     return values.flatten() if chosen.all() else torch.from_numpy(values.numpy()[chosen])
 
 
-def _is_ct(values: Tensor) -> bool:
-    """Air and denser than water in one image, in Hounsfield units; interpolated padding may lie between."""
+def _is_ct(values: Tensor, beside_ct: bool = False) -> bool:
+    """Air and denser than water in one image, in Hounsfield units; interpolated padding may lie between.
+
+    beside_ct: fat, or a little gas, will do: a crop within the body, of a patient whose other image is CT.
+    """
     if not len(values):
         return False
     low, high = _percentiles(values, 0.1)
-    return PADDING_HU <= low <= -700 and 100 <= high <= 4100
+    return PADDING_HU <= low <= (_FAT_HU if beside_ct else _AIR_HU) and 100 <= high <= 4100
 
 
 def _percentiles(values: Tensor, percent: float) -> tuple[float, float]:

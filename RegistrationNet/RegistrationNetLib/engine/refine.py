@@ -65,7 +65,9 @@ def refine(
         if restraint:
             hold = restraint.on(level.field_grid, affine, device, exact=level is plans[-1])
             keep = hold.keep
-        field = hold.keep(hold.fade(field) if level is plans[0] else field)
+        if level is plans[0] or level is plans[-1]:  # the levels between let a little more move
+            field = hold.fade(field)
+        field = hold.keep(field)
         if level.steps:
             field = _Onto.of(prepared, affine, level, settings, device, hold).climb(field, level.steps, advance)
         if level is not plans[-1]:

@@ -20,20 +20,18 @@ from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.core.resample import warp
-from RegistrationNetLib.core.similarity import LocalCorrelation
 from RegistrationNetLib.core.version import __version__
 from RegistrationNetLib.engine import devices, judge, kept, symmetric
 from RegistrationNetLib.engine.align import align
 from RegistrationNetLib.engine.constraints import Constraints
-from RegistrationNetLib.engine.features import Agreement, coarse_grid, decided
+from RegistrationNetLib.engine.features import Agreement, Similarity, coarse_grid, decided
 from RegistrationNetLib.engine.hints import CLEARLY, Hints, guided
 from RegistrationNetLib.engine.hold import Restraint
-from RegistrationNetLib.engine.levels import whole
-from RegistrationNetLib.engine.memory import memory_mib, peak_memory_mib
+from RegistrationNetLib.engine.memory import peak_memory_mib
 from RegistrationNetLib.engine.mend import extend
 from RegistrationNetLib.engine.parts import without_kept_volume
-from RegistrationNetLib.engine.plan import Task
-from RegistrationNetLib.engine.predict import Model, chosen, predict, require_precision
+from RegistrationNetLib.engine.plan import Task, within_memory
+from RegistrationNetLib.engine.predict import Model, chosen, predicted_start, require_precision
 from RegistrationNetLib.engine.prepare import Prepared, foreground, prepare
 from RegistrationNetLib.engine.refine import refine
 from RegistrationNetLib.engine.result import IsCancelled, OnProgress, Reference, Registration
@@ -82,45 +80,10 @@ def register(
 
     def compute(settings: Settings, device: torch.device) -> Registration:
         run = _Run(on_progress or (lambda stage, fraction, message: None), cancelled or (lambda: False))
-        return _register(fixed, moving, settings, model, initial, masks, constraints, reference, device, run)
+        return _register(task, settings, initial, masks, constraints, reference, device, run)
 
     with devices.free_threads():
-        return _within_memory(task, settings, device, compute)
-
-
-def _within_memory(
-    task: Task,
-    settings: Settings,
-    device: torch.device,
-    compute: Callable[[Settings, torch.device], Registration],
-) -> Registration:
-    """The first plan that fits into the memory that is free: by its estimate, and then in truth.
-
-    Raises DeviceError where none does.
-    """
-    for where, plan in task.ladder(settings, device):
-        need, held = task.need(plan, where), memory_mib()
-        registration = _unless_out_of_memory(compute, plan, where) if need.fits(where) else None
-        if registration is not None:
-            registration.report["memory_estimate_mib"] = held + need.here / 2**20
-            if (where, plan) != (device, settings):
-                registration.report["notes"].insert(0, task.note(settings, device, plan, where))
-            return registration
-    raise task.too_large(settings, device)
-
-
-def _unless_out_of_memory(
-    compute: Callable[[Settings, torch.device], Registration], settings: Settings, device: torch.device
-) -> Registration | None:
-    """None where the memory ran out; what was held is free again then."""
-    try:
-        return compute(settings, device)
-    except (RuntimeError, MemoryError) as error:
-        if not devices.is_out_of_memory(error):
-            raise
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    return None
+        return within_memory(task, settings, device, compute)
 
 
 def _require_possible(constraints: Constraints, settings: Settings, initial: Mapping | None) -> None:
@@ -148,7 +111,7 @@ def _require_even(constraints: Constraints, model: Model, initial: Mapping | Non
         if given:
             raise SettingsError(
                 f"A symmetric registration treats both images alike, which {name} cannot be. Leave that out, or "
-                "turn off refine.symmetric."
+                "turn the symmetric mode off (--no-refine-symmetric)."
             )
 
 
@@ -182,10 +145,8 @@ class _Run:
 
 
 def _register(
-    fixed: Image,
-    moving: Image,
+    task: Task,
     settings: Settings,
-    model: Model,
     initial: Mapping | None,
     masks: tuple[Image | None, Image | None],
     constraints: Constraints,
@@ -193,6 +154,7 @@ def _register(
     device: torch.device,
     run: _Run,
 ) -> Registration:
+    fixed, moving, model = task.fixed, task.moving, task.model
     run.enter("prepare", "Preparing the images")
     deformed = initial is not None and bool(initial.displacements)
     behind = initial if initial is not None and deformed else Mapping()
@@ -207,14 +169,14 @@ def _register(
     if even:
         prepared = symmetric.even(prepared)
     body, body_name = _body(fixed, prepared, masks[0], reference)
-    alike: _Similarity | Agreement = _Similarity(prepared, _weight(body, fixed, prepared.fixed_grid))
+    alike: Similarity | Agreement = Similarity(prepared, _weight(body, fixed, prepared.fixed_grid))
     header = Mapping((start,) if start is not None else ())
     before = alike(header)
     run.leave(before)
 
     advance = run.enter("align", f"Finding the {'rigid' if settings.transform == 'rigid' else 'affine'} alignment")
     kind = "rigid" if settings.transform == "rigid" else "affine"
-    with devices.flushed_denormals(), devices.one_thread():
+    with devices.flushed_denormals():
         if constraints.region is not None and initial is not None:  # whose surroundings are to stay
             affine = header.affine
         elif hints is not None and start is None:
@@ -223,6 +185,7 @@ def _register(
             affine = (symmetric.align_both if even else align)(prepared, settings.align, kind, start, advance)
     refining = (symmetric.decided if even else decided)(prepared, affine, settings.refine)
     if refining.similarity == "mind":
+        task.require_room(replace(settings, refine=refining), device)
         grid = coarse_grid(prepared, refining)
         alike = Agreement(prepared, grid, _weight(body, fixed, grid))
         before = run.stages[0]["similarity"] = alike(header)
@@ -286,7 +249,7 @@ def _deform(
     model: Model,
     restraint: Restraint,
     device: torch.device,
-    alike: _Similarity | Agreement,
+    alike: Similarity | Agreement,
     run: _Run,
 ) -> tuple[Mapping, bool]:
     """The network's field, refined on this pair, before the affine; and whether the network was of use."""
@@ -294,14 +257,11 @@ def _deform(
     reached, used = run.stages[-2]["similarity"], False
     field = None if restraint.hints is None else restraint.hints.start(prepared.fixed_grid, affine)
     if model.network is not None:
-        aligned = warp(Image(prepared.moving[0].numpy(), prepared.moving_grid), Mapping((affine,)), prepared.fixed_grid)
-        moving = torch.from_numpy(np.asarray(aligned.data, np.float32))[None]
-        pair = prepared.fixed.to(device), moving.to(device)
-        start = predict(model, *pair, prepared.fixed_grid, settings.predict.precision)
-        predicted = alike(Mapping((extend(start.cpu(), prepared.fixed_grid), affine)))
+        found = predicted_start(model, prepared, affine, device, settings.predict.precision)
+        predicted = alike(Mapping((extend(found.cpu(), prepared.fixed_grid), affine)))
         used = predicted >= reached  # not if it is no number
         if used:
-            field, reached = start, predicted
+            field, reached = found, predicted
         else:
             prepared.notes.append(f"The start that {model.name} predicted made the images less alike; it was left out.")
     run.leave(reached)
@@ -311,33 +271,9 @@ def _deform(
         refined, grid = symmetric.refine(prepared, affine, settings.refine, device, advance)
     else:
         refined, grid = refine(prepared, affine, field, settings.refine, device, advance, restraint)
-    found = Mapping((extend(refined, grid), affine))
-    run.leave(alike(found))
-    return found, used
-
-
-class _Similarity:
-    """How alike the prepared images are under a mapping: mean local correlation inside the body, 0 to 1."""
-
-    kind, measure = "lncc", "squared local correlation (5x5x5 windows) inside the body, 0 to 1"
-
-    def __init__(self, prepared: Prepared, weight: Tensor) -> None:
-        self.grid = prepared.fixed_grid
-        self._moving = Image(prepared.moving[0].numpy(), prepared.moving_grid, name="moving")
-        mask = prepared.moving_mask
-        self._moving_mask = None if mask is None else Image(mask[0].numpy(), prepared.moving_grid, background=1.0)
-        self._weight = weight
-        self._local = LocalCorrelation.of(prepared.fixed - 0.5, mask=prepared.fixed_mask)
-
-    def __call__(self, mapping: Mapping) -> float:
-        moving, local = self._through(self._moving, mapping), self._local
-        if self._moving_mask is not None:
-            seen = whole(self._through(self._moving_mask, mapping))
-            local = local.within(seen if local.mask is None else seen * local.mask)
-        return round(float(local(moving - 0.5, self._weight)[0]), 5)
-
-    def _through(self, image: Image, mapping: Mapping) -> Tensor:
-        return torch.from_numpy(np.asarray(warp(image, mapping, self.grid).data, np.float32))[None]
+    mapping = Mapping((extend(refined, grid), affine))
+    run.leave(alike(mapping))
+    return mapping, used
 
 
 def _body(

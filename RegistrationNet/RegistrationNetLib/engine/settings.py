@@ -116,7 +116,9 @@ class Settings(Checked):
         "deformable"
     )
     model: Annotated[str, Knob("Network that predicts a starting deformation, or none")] = "none"
-    weights: Annotated[str, Knob("File of trained weights to use in place of those that come with the model")] = ""
+    weights: Annotated[
+        str, Knob("Trained weights to use in place of the model's own: a name that is listed, or a file")
+    ] = ""
     device: Annotated[str, Knob("Where to compute: auto, cpu, cuda, cuda:N or mps")] = "auto"
     prepare: Prepare = field(default_factory=Prepare)
     align: Align = field(default_factory=Align)

@@ -18,7 +18,8 @@ from RegistrationNetLib.networks import registry
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-FOLDER = Path(__file__).parents[2] / "Resources" / "Weights"
+FOLDER = Path(__file__).parent / "trained"
+"""The shipped files: NETWORK.safetensors is a network's default, NETWORK-PURPOSE.safetensors another of its."""
 SUFFIX = ".safetensors"
 
 
@@ -44,10 +45,20 @@ class Card:
     hours: float = 0.0
 
 
+def shipped() -> dict[str, Path]:
+    """The files in the box, by the names under which they are asked for; a network's default is its first."""
+    files = {file.stem: file for file in FOLDER.glob("*" + SUFFIX)}
+    return dict(sorted(files.items()))
+
+
 def available(name: str) -> Path | None:
-    """The shipped weights of a network, None while it has none. Raises SettingsError for an unknown network."""
-    path = FOLDER / (registry.entry(name).name + SUFFIX)
-    return path if path.is_file() else None
+    """The default weights of a network, None while it has none. Raises SettingsError for an unknown network."""
+    return shipped().get(registry.entry(name).name)
+
+
+def named(wanted: str) -> Path:
+    """The file that a user means: the name of shipped weights, or a path."""
+    return shipped().get(wanted, Path(wanted))
 
 
 def save(

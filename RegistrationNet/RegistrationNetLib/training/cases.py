@@ -64,7 +64,11 @@ class Cases:
         folder = Path(data.images if data.kind == "images" else data.labels)
         if not folder.is_dir():
             raise SettingsError(f"There is no folder '{folder}' to learn from; check the names under data.")
-        names = sorted(file.name for file in folder.iterdir() if ends(file, IMAGES) and fnmatch(file.name, data.only))
+        names = sorted(
+            file.name
+            for file in folder.iterdir()
+            if ends(file, IMAGES) and any(fnmatch(file.name, pattern) for pattern in data.only.split())
+        )
         if len(names) < data.held_back + 2:
             raise SettingsError(
                 f"'{folder}' has {len(names)} images that match '{data.only}'; {data.held_back} are held back, and at "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -31,7 +32,7 @@ class Data(Checked):
     outside: Annotated[
         int, Knob("Labels from this number on lie outside the organ and are at times left out; 0 for none", 0, 100_000)
     ] = 0
-    only: Annotated[str, Knob("Only files whose names match this pattern, such as IXI1*")] = "*"
+    only: Annotated[str, Knob("Only files whose names match this pattern, or one of several: 'IXI1* IXI2*'")] = "*"
     spacing_mm: Annotated[float, Knob("Voxel size that the network sees", 0.5, 20, "mm")] = 2.0
     size: Annotated[int, Knob("Voxels along each axis of made-up shapes", 16, 256)] = 96
     held_back: Annotated[int, Knob("Cases that are kept for validation and never learnt from", 1, 100)] = 4
@@ -108,7 +109,7 @@ class Train(Checked):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """From a TOML file; its folders are taken from where it lies.
+        """From a TOML file; its folders are taken from where it lies, variables such as $DATA from the environment.
 
         Raises SettingsError, naming the file, for one that cannot be read or holds what is no setting.
         """
@@ -119,9 +120,9 @@ class Train(Checked):
         data = values.get("data", {})
         for name in ("images", "labels", "cache"):
             if isinstance(data, dict) and data.get(name):
-                data[name] = str((path.parent / Path(data[name]).expanduser()).resolve())
+                data[name] = _place(data[name], path)
         if values.get("start"):
-            values["start"] = str((path.parent / Path(values["start"]).expanduser()).resolve())
+            values["start"] = _place(values["start"], path)
         return cls.from_dict(values)
 
     @classmethod
@@ -138,6 +139,10 @@ class Train(Checked):
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
+
+
+def _place(name: str, beside: Path) -> str:
+    return str((beside.parent / Path(os.path.expandvars(name)).expanduser()).resolve())
 
 
 PARTS = {"data": Data, "change": Change, "loss": Loss, "course": Course}

@@ -16,7 +16,8 @@ _LABELS = 1.0  # weight of labels where some are given
 def tuned(
     settings: Train | None,
     *,
-    start: Path | None = None,
+    network: str | None = None,
+    start: str | Path | None = None,
     images: Path | None = None,
     labels: Path | None = None,
     minutes: float | None = None,
@@ -28,11 +29,12 @@ def tuned(
     if settings is None:
         if start is None or images is None:
             raise SettingsError("Name a configuration file, or both --from WEIGHTS and --images FOLDER.")
-        card = weights.read_card(start)
+        file = weights.named(str(start))
+        card = weights.read_card(file)
         settings = Train(
             network=card.network,
             switches=dict(card.config),
-            name=f"{start.stem}-tuned",
+            name=f"{file.stem}-tuned",
             training_data=f"{card.training_data}; then images of the user's",
             licence=card.licence,
             data=Data(kind="images", images=str(images.absolute()), spacing_mm=_spacing(card)),
@@ -44,8 +46,10 @@ def tuned(
     if labels is not None:
         settings = replace(settings, data=replace(settings.data, labels=str(labels.absolute())))
         settings = replace(settings, loss=replace(settings.loss, labels=settings.loss.labels or _LABELS))
+    if network is not None:
+        settings = replace(settings, network=network)
     if start is not None:
-        settings = replace(settings, start=str(start.absolute()))
+        settings = replace(settings, start=str(weights.named(str(start)).absolute()))
     if minutes is not None:
         settings = replace(settings, course=replace(settings.course, minutes=minutes))
     return settings if device is None else replace(settings, device=device)

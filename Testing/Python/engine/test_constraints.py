@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from RegistrationNetLib.core.errors import InputError
 from RegistrationNetLib.core.grid import Grid
@@ -180,6 +181,23 @@ def test_around_the_region_not_a_bit_differs_from_the_affine_and_inside_it_defor
     assert least_determinant(confined) > 0
 
 
+def test_motion_in_a_narrow_region_is_found():
+    """Hardly wider than four voxels of the coarsest level, with a margin of one of the finest."""
+    grid = Grid.of((56, 56, 56), (3.0, 3.0, 3.0), np.eye(3)[:, ::-1], (-82.5, -82.5, -82.5))
+    noise = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=grid.shape), 2.0)
+    moving = Image((noise / noise.std()).astype(np.float32)[None], grid, name="moving.nii")
+    from_middle = np.linalg.norm(grid.points(), axis=-1)
+    field = np.zeros((3, *grid.shape), np.float32)
+    field[0] = 6 * np.exp(-((from_middle / 10) ** 4))
+    truth = Mapping((Displacement(field, grid),))
+    fixed = replace(warp(moving, truth, grid), name="fixed.nii")
+    constraints = Constraints(region=ball(grid, (0.0, 0.0, 0.0), 14), margin_mm=3.0)
+    found = register(fixed, moving, Settings(), initial=Mapping(), constraints=constraints)
+    core = grid.points()[from_middle < 6]
+    assert np.linalg.norm(found.mapping(core) - truth(core), axis=-1).mean() < 2.4
+    assert least_determinant(found) > 0
+
+
 @pytest.mark.parametrize("margin_mm", [0.5, 25.0])
 def test_the_margin_may_be_less_than_a_voxel_or_wide(coarse_phantom, margin_mm):
     grid = coarse_phantom.fixed.grid
@@ -258,7 +276,7 @@ def specks(grid: Grid) -> Image:
         (lambda g: {"region": ball(g, SHRUNK, 9.0), "rigid": bones(g)}, r"'bones\.nii' piece \d reaches beyond"),
         (
             lambda g: {"rigid": specks(g)},
-            r"'specks\.nii' falls into [\d,]+ separate pieces; .* specks first",
+            r"'specks\.nii' falls into [\d,]+ separate pieces or more; .* specks first",
         ),
     ],
 )

@@ -175,14 +175,17 @@ def test_a_network_for_one_size_is_taken_as_made_for_the_asked_one(monkeypatch: 
 
 def test_the_list_tells_of_each_network_what_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     about = {"intensity": "percentiles", "training_data": "phantoms", "licence": "CC0", "version": "1"}
-    weights.save(tmp_path / "voxelmorph.safetensors", registry.create("voxelmorph"), spacing=None, **about)
+    for name in ("voxelmorph-any", "voxelmorph"):
+        weights.save(tmp_path / f"{name}.safetensors", registry.create("voxelmorph"), spacing=None, **about)
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
     steps = []
     listed = models(["voxelmorph", "udrnet"], size=(20, 24, 28), on_progress=lambda *step: steps.append(step))
     assert [model.name for model in listed] == ["voxelmorph", "udrnet"]
-    assert listed[0].weights == str(tmp_path / "voxelmorph.safetensors")
-    assert (listed[0].licence, listed[0].training_data) == ("CC0", "phantoms")
-    assert listed[1].weights is listed[1].licence is listed[1].training_data is None
+    assert [trained.name for trained in listed[0].weights] == ["voxelmorph", "voxelmorph-any"]
+    first = listed[0].weights[0]
+    assert first.file == str(tmp_path / "voxelmorph.safetensors")
+    assert (first.licence, first.training_data) == ("CC0", "phantoms")
+    assert listed[1].weights == ()
     for model in listed:
         assert model.paper == registry.entry(model.name).paper
         assert min(model.parameters, model.flops, model.peak_bytes, model.seconds) > 0

@@ -14,7 +14,7 @@ from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
 from RegistrationNetLib.core.metrics import tre
 from RegistrationNetLib.core.resample import warp
-from RegistrationNetLib.engine.features import compared, decided
+from RegistrationNetLib.engine.features import Agreement, Similarity, coarse_grid, compared, decided
 from RegistrationNetLib.engine.levels import levels
 from RegistrationNetLib.engine.mend import extend
 from RegistrationNetLib.engine.prepare import Prepared, prepare
@@ -154,3 +154,22 @@ def test_contrasts_of_a_real_head_come_together(data_folder):
     head = half.points()[warped.scalar > 0]
     assert "different kinds" in "".join(prepared.notes)
     assert tre(found(head), truth(head)).mean() < 1.2
+
+
+@pytest.mark.parametrize("measure", ["lncc", "mind"])
+def test_a_slab_is_as_alike_as_the_whole_and_a_sliver_is_not(measure):
+    """What the moving image does not show says nothing against the alignment, but little of it says little for it."""
+    whole, fixed = scan(T1, 2), scan(T1, 1)
+
+    def alike(slices: int) -> float:
+        cut = (48 - slices) // 2
+        shown = Image(whole.data[:, cut : 48 - cut], GRID.padded((-cut, 0, 0), (-cut, 0, 0)), name="slab")
+        prepared = prepare(fixed, shown, Prepare())
+        grid = GRID if measure == "lncc" else coarse_grid(prepared, REFINE)
+        weight = torch.from_numpy(warp(Image(INSIDE[None].astype(np.float32), GRID), Mapping(), grid).data)[None]
+        of = Similarity(prepared, weight) if measure == "lncc" else Agreement(prepared, grid, weight)
+        return of(Mapping())
+
+    entire, slab, sliver = alike(48), alike(26), alike(4)
+    assert slab > 0.9 * entire  # windows at its border see its end
+    assert sliver < 0.6 * entire

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,6 +112,34 @@ def test_comparison_of_structure_is_planned_with_what_it_holds_more():
         refinement.refine(images, Affine(np.eye(4)), None, few, ELSEWHERE)
     more = traffic.peak_bytes / count(few, size).peak_bytes
     assert more == pytest.approx(plan._REFINED_STRUCTURE / plan._REFINED, rel=0.15)
+
+
+def test_structure_that_turns_out_to_be_needed_is_planned_anew(coarse_phantom, monkeypatch):
+    """What kind the images are of is known after their alignment alone; a plan that is too large then gives way."""
+    fixed, other = coarse_phantom.fixed, coarse_phantom.moving
+    seen = decided_as_structure(monkeypatch)
+    wide = engine.register(fixed, other, FAST)
+    need = plan.Task(fixed, other, Model("none", "")).need(FAST.with_values(refine__similarity="mind"), CPU).here
+    assert wide.report["similarity"]["kind"] == "mind"
+    assert wide.report["memory_estimate_mib"] * 2**20 > need
+    monkeypatch.setattr(plan, "_COARSEST", 20_000)
+    monkeypatch.setattr(devices, "free_bytes", lambda device: (need - 1) / plan._SPARE)
+    narrow = engine.register(fixed, other, FAST)
+    assert seen[-1].fixed_grid.voxels < seen[0].fixed_grid.voxels
+    assert any("Too little memory was free" in note for note in narrow.report["notes"])
+
+
+def decided_as_structure(monkeypatch):
+    """As if the images were of two kinds; what was decided on."""
+    seen = []
+
+    def decided(prepared, affine, settings):
+        seen.append(prepared)
+        return replace(settings, similarity="mind")
+
+    monkeypatch.setattr(engine, "decided", decided)
+    monkeypatch.setattr(refinement, "decided", lambda prepared, affine, settings: settings)
+    return seen
 
 
 def test_a_symmetric_refinement_is_planned_with_what_it_holds_more(coarse_phantom):
@@ -224,14 +253,14 @@ class Still(nn.Module):
 def test_a_network_for_which_the_gpu_is_too_small_is_asked_on_the_cpu(run, monkeypatch):
     asked = []
 
-    def predict(model, fixed, moving, grid, precision):
-        asked.append(grid.voxels)
+    def predicted_start(model, prepared, affine, device, precision):
+        asked.append(prepared.fixed_grid.voxels)
         if len(asked) < 3:
             raise OUT_ON_GPU
-        return model.network(fixed, moving)[-1]
+        return model.network(prepared.fixed, prepared.fixed)[-1]
 
     monkeypatch.setattr(engine, "chosen", lambda settings: Model("still", "It stands still.", Still()))
-    monkeypatch.setattr(engine, "predict", predict)
+    monkeypatch.setattr(engine, "predicted_start", predicted_start)
     to = Tensor.to  # there is no GPU to go to
     monkeypatch.setattr(
         Tensor, "to", lambda tensor, *args, **more: tensor if GPU in args else to(tensor, *args, **more)

@@ -52,6 +52,17 @@ def test_ct_is_recognised_and_windowed():
     assert any("recognised as CT" in note for note in prepared.notes)
 
 
+def test_a_crop_without_air_is_ct_beside_another_ct_and_not_alone():
+    crop = with_values(ct(), np.random.default_rng(2).integers(-100, 900, ct().data.shape).astype(np.int16))
+    for pair in ((crop, ct()), (ct(), crop)):
+        prepared = prepare(*pair, Prepare())
+        assert prepared.modality == "ct"
+        side = prepared.fixed if pair[0] is crop else prepared.moving
+        np.testing.assert_allclose(side[0].numpy(), np.clip((crop.data + 1000) / 1500, 0, 1), atol=1e-5)
+    assert prepare(crop, crop, Prepare()).modality == "other"
+    assert prepare(ct(), mr(), Prepare()).modality == "mixed"
+
+
 @pytest.mark.parametrize("padding", [-2048, -3024])
 def test_values_below_any_air_are_padding_not_tissue(padding):
     values = ct().data.copy()

@@ -184,3 +184,22 @@ def test_only_shipped_weights_are_available(monkeypatch: pytest.MonkeyPatch, fil
     assert weights.available("voxelmorph") is None
     with pytest.raises(SettingsError, match="no network 'unet'"):
         weights.available("unet")
+
+
+def test_shipped_weights_are_named_and_others_are_paths(monkeypatch: pytest.MonkeyPatch, file: Path):
+    monkeypatch.setattr(weights, "FOLDER", file.parent)
+    assert weights.named(file.stem) == file
+    assert weights.named("folder/mine.safetensors") == Path("folder/mine.safetensors")
+
+
+def test_whatever_is_shipped_can_be_loaded_is_small_and_says_where_it_is_from():
+    shipped = weights.shipped()
+    for name, path in shipped.items():
+        card = weights.read_card(path)
+        assert f"{name}-".startswith(f"{card.network}-"), name
+        weights.load(path)
+        assert card.command, name
+        assert card.hours > 0, name
+        assert "not stated" not in (card.licence, card.training_data), name
+        assert path.stat().st_size <= 12 * 2**20, name
+    assert sum(path.stat().st_size for path in shipped.values()) <= 64 * 2**20

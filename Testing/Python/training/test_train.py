@@ -250,9 +250,10 @@ def test_half_precision_is_for_gpus(tmp_path):
         train(replace(SHORT, course=replace(SHORT.course, precision="mixed")), tmp_path)
 
 
-def test_what_a_configuration_says_about_folders_is_taken_from_where_it_lies(scans, tmp_path):
+def test_what_a_configuration_says_about_folders_is_taken_from_where_it_lies(scans, monkeypatch):
     config = scans / "config.toml"
-    config.write_text('network = "voxelmorph"\n[data]\nkind = "images"\nimages = "images"\nlabels = "labels"\n')
+    monkeypatch.setenv("SCANS", str(scans))
+    config.write_text('network = "voxelmorph"\n[data]\nkind = "images"\nimages = "images"\nlabels = "$SCANS/labels"\n')
     read = Train.read(config)
     assert read.data == Data(kind="images", images=str(scans / "images"), labels=str(scans / "labels"))
     assert scans_data(scans).images == read.data.images
