@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,8 @@ from RegistrationNetLib.core.grid import Points
 OASIS = ("1000", "1001", "1002", "1006", "1007", "1008", "1003")
 IXI_IDS, HIPPOCAMPUS_IDS = 20, 40
 """How many of the sorted ids are for evaluation; the others are for training."""
+IXI_VALIDATION, HIPPOCAMPUS_VALIDATION = 10, 20
+"""How many of those for training, the last, are kept to choose by."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,29 @@ def sets(data: Path) -> dict[str, tuple[Pair, ...]]:
     hippocampus_ids = _ids(data / "hippocampus/images")[:HIPPOCAMPUS_IDS]
     return {
         "brain_oasis": tuple(oasis(fixed, moving) for fixed, moving in pairwise(OASIS)),
-        "brain_ixi": tuple(ixi(*two) for two in zip(ixi_ids[::2], ixi_ids[1::2], strict=True)),
-        "hippocampus": tuple(
-            hippocampus(*two) for two in zip(hippocampus_ids[::2], hippocampus_ids[1::2], strict=True)
-        ),
+        "brain_ixi": _by_twos(ixi, ixi_ids),
+        "hippocampus": _by_twos(hippocampus, hippocampus_ids),
         "lung_ct": (lung("baseline", "followup"), lung("followup", "baseline")),
         "lung_ct_warped": tuple(lung_warped(scan, seed) for scan in ("baseline", "followup") for seed in (1, 2)),
     }
+
+
+def lung_mri(fixed: str, moving: str) -> Pair:
+    return _labelled("lung_mri", "lung_mri/{}H1.nii.gz", "lung_mri/{}Lobes.nii.gz", fixed, moving)
+
+
+def for_weights(data: Path) -> dict[str, tuple[Pair, ...]]:
+    """What trained weights are judged on: pairs that none have learnt from."""
+    known = sets(data)
+    names = ("brain_oasis", "brain_ixi", "hippocampus", "lung_ct")
+    return {name: known[name] for name in names} | {"lung_mri": (lung_mri("0004", "0006"), lung_mri("0006", "0004"))}
+
+
+def validation(data: Path) -> dict[str, tuple[Pair, ...]]:
+    """What weights are chosen by: the last training cases, which no shipped weights have learnt from."""
+    ixi_ids = _ids(data / "brain_ixi/t1")[-IXI_VALIDATION:]
+    hippocampus_ids = _ids(data / "hippocampus/images")[-HIPPOCAMPUS_VALIDATION:]
+    return {"brain_ixi": _by_twos(ixi, ixi_ids), "hippocampus": _by_twos(hippocampus, hippocampus_ids)}
 
 
 def landmarks(image: Path, points: Path) -> Points:
@@ -105,6 +124,11 @@ def _labelled(kind: str, image: str, labels: str, fixed: str, moving: str) -> Pa
         image.format(moving),
         (labels.format(fixed), labels.format(moving)),
     )
+
+
+def _by_twos(pair: Callable[[str, str], Pair], ids: Sequence[str]) -> tuple[Pair, ...]:
+    """Each id with its neighbour, none of them twice."""
+    return tuple(pair(*two) for two in zip(ids[::2], ids[1::2], strict=True))
 
 
 def _ids(images: Path) -> list[str]:

@@ -28,7 +28,7 @@ import SimpleITK as sitk
 
 from RegistrationNetLib.core import version as own_version
 from RegistrationNetLib.engine.memory import peak_memory_mib
-from RegistrationNetLib.engine.settings import PRESETS, Prepare, Refine
+from RegistrationNetLib.engine.settings import PRESETS, Prepare, Refine, Settings
 
 _LIBRARY = Path(own_version.__file__).parents[1]
 
@@ -62,24 +62,35 @@ def nothing(fixed: sitk.Image, moving: sitk.Image, threads: int) -> Job:
     return Job(lambda: np.zeros((*fixed.GetSize()[::-1], 3)), lambda zeros: _vectors(zeros, fixed))
 
 
-def ours(refinement: Refine, fixed: sitk.Image, moving: sitk.Image, threads: int) -> Job:
-    """From preparation to the field as it is stored, as a registration does it, from an alignment that is there."""
+def ours(
+    refinement: Refine | None, fixed: sitk.Image, moving: sitk.Image, threads: int, trained: Path | None = None
+) -> Job:
+    """From preparation to the field as it is stored, by a network's start and refinement, from an alignment at hand.
+
+    trained: file of weights, None for no network; without refinement its start is the result.
+    """
     import torch
 
     from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
     from RegistrationNetLib.engine.devices import flushed_denormals
     from RegistrationNetLib.engine.mend import extend
+    from RegistrationNetLib.engine.predict import chosen, predicted_start
     from RegistrationNetLib.engine.prepare import prepare
     from RegistrationNetLib.engine.refine import refine
     from RegistrationNetLib.files.geometry import grid_of, image_from_sitk
 
     torch.set_num_threads(threads)
     images = image_from_sitk(fixed, "fixed"), image_from_sitk(moving, "moving")
+    model = None if trained is None else chosen(Settings(weights=str(trained)))
+    aligned, cpu = Affine(np.eye(4)), torch.device("cpu")
 
     def run() -> Any:
         with flushed_denormals():
             prepared = prepare(*images, Prepare())
-            return extend(*refine(prepared, Affine(np.eye(4)), None, refinement, torch.device("cpu")))
+            start = None if model is None else predicted_start(model, prepared, aligned, cpu)
+            if refinement is None:
+                return extend(start, prepared.fixed_grid)
+            return extend(*refine(prepared, aligned, start, refinement, cpu))
 
     def field(found: Displacement) -> sitk.Image:
         displacement = Mapping((found,)).on(grid_of(fixed))

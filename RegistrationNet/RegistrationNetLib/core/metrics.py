@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_erosion, find_objects
+from scipy.ndimage import label as pieces_of
 from scipy.spatial import cKDTree
 
 MIN_LABEL_VOXELS = 50
@@ -70,6 +71,37 @@ def jacobian_statistics(determinant: NDArray[np.floating], body: NDArray[np.bool
     }
     logarithm = np.log(np.maximum(inside, 1e-3, out=inside), out=inside)  # a whole body has no room for copies
     return {**statistics, "sd_log": float(logarithm.std())}
+
+
+def topology_change(before: NDArray[np.integer], after: NDArray[np.integer], labels: list[int]) -> int:
+    """How many pieces, holes and cavities of these labels came or went: the sum of the changes of the number of pieces
+    and of the Euler number (pieces less holes plus cavities), voxels that share a corner being one piece.
+
+    "TC" of the cross-attention cascade's paper, which says no more than that it compares the topology of a
+    segmentation before and after warping.
+    """
+    total = 0
+    for label in labels:
+        (pieces, euler), (pieces_after, euler_after) = (_topology(volume == label) for volume in (before, after))
+        total += abs(pieces_after - pieces) + abs(euler_after - euler)
+    return total
+
+
+def _topology(mask: NDArray[np.bool_]) -> tuple[int, int]:
+    """Number of pieces, and vertices less edges plus faces less voxels of all cubes together."""
+    box = find_objects(mask.astype(np.int8))
+    if not box:
+        return 0, 0
+    cubes = mask[box[0]]
+    euler = 0
+    for axes in ((), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)):
+        parts = cubes  # then the faces, edges or vertices that any cube has, by the axes across which they lie
+        for axis in axes:
+            around = [(0, 0)] * axis + [(1, 1)] + [(0, 0)] * (2 - axis)
+            padded = np.pad(parts, around).swapaxes(0, axis)
+            parts = (padded[1:] | padded[:-1]).swapaxes(0, axis)
+        euler -= (-1) ** len(axes) * int(parts.sum())
+    return int(pieces_of(cubes, np.ones((3, 3, 3)))[1]), euler
 
 
 def _counts(labels: NDArray[np.integer]) -> dict[int, int]:

@@ -65,3 +65,34 @@ def test_jacobian_statistics_count_folds_inside_the_body_only():
     assert result["folded_voxels"] == 2
     assert result["folded_percent"] == 50
     assert (result["min"], result["max"]) == (-0.5, 2)
+
+
+def ring() -> np.ndarray:
+    labels = cube(4, 7)
+    labels[6:9, 6:9, :] = 0  # a tunnel through it
+    return labels
+
+
+def shell() -> np.ndarray:
+    labels = cube(4, 7)
+    labels[6:9, 6:9, 6:9] = 0  # a cavity in it
+    return labels
+
+
+def two() -> np.ndarray:
+    return cube(2, 4) + cube(12, 4)
+
+
+def touching() -> np.ndarray:
+    return cube(2, 4) + cube(6, 4)  # at one corner: one piece
+
+
+@pytest.mark.parametrize(
+    ("after", "change"),
+    [(cube(9, 9), 0), (ring(), 1), (shell(), 1), (two(), 2), (touching(), 0), (np.zeros((24,) * 3, np.int16), 2)],
+    ids=["another cube", "ring", "shell", "two", "touching", "nothing"],
+)
+def test_topology_changes_by_pieces_tunnels_and_cavities(after, change):
+    assert metrics.topology_change(cube(4, 7), after, [1]) == change
+    assert metrics.topology_change(after, cube(4, 7), [1]) == change
+    assert metrics.topology_change(5 * cube(4, 7), 5 * after, [1, 5]) == change
