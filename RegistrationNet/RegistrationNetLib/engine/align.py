@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from RegistrationNetLib.core.errors import GeometryError
 from RegistrationNetLib.core.mapping import Affine
+from RegistrationNetLib.core.slabs import at_once, spread
 from RegistrationNetLib.engine.pose import LEAST_OVERLAP, Pair, optimise
 from RegistrationNetLib.engine.prepare import Prepared
 from RegistrationNetLib.engine.settings import Align
@@ -25,6 +26,7 @@ _FARTHEST_DEGREES, _STEP_DEGREES, _STEP_ALL_DEGREES = 66.0, 26.0, 45.0
 _FEWEST_ALONG = 5  # voxels along the longest axis of the smaller field of view
 _COARSE_VOXELS = 12_000  # in which starts are followed
 _STARTS_APART, _ENDS_APART = 0.4, 0.1  # of the image's radius; what is closer leads to, or is, the same place
+_SAME_APART = 0.25  # ends no farther apart agree
 _FINALISTS = 3
 _LEAST_LOSS = 1e-6  # what may divide
 _FITS = 0.34  # 1 - LNCC of a rigid map; heads and chests reach 0.04 to 0.32 upright, 0.36 to 0.7 turned wrongly
@@ -34,6 +36,7 @@ _NOTED_TURN_DEGREES = 60.0
 _LARGEST_STRETCH = 2.0  # along any direction; people and organs do not differ by more
 
 
+@at_once()
 def align(
     prepared: Prepared,
     settings: Align,
@@ -42,7 +45,8 @@ def align(
     progress: Progress = lambda fraction: None,
     only: bool = False,
 ) -> Alignment:
-    """The rigid or affine map (`kind`) from fixed world to moving world that makes the images most alike.
+    """The rigid or affine map (`kind`) from fixed world to moving world that makes the images most alike; to the last
+    bit the same on any number of threads.
 
     start: a known rough alignment, followed up beside the starts found here, or alone if `only`.
     Adds a sentence to `prepared.notes` where an affine was not to be had, or the headers' orientation seems wrong.
@@ -85,7 +89,8 @@ class _Levels:
         wanted = max(settings.coarse_mm, least), (settings.coarse_mm * settings.fine_mm) ** 0.5, settings.fine_mm
         # Finer where a small field of view would be left with hardly a voxel.
         sizes = [min(size, float(longest) / _FEWEST_ALONG) for size in wanted]
-        return cls(prepared, *(Pair.of(prepared, size, local=index > 0) for index, size in enumerate(sizes)))
+        pairs = spread((0, 1, 2), lambda level: Pair.of(prepared, sizes[level], local=level > 0))
+        return cls(prepared, *pairs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,18 +124,24 @@ def _ends(levels: _Levels, found: Sequence[Found], given: list[Affine], most: in
     """The places to which the best of what a sweep found and the given poses lead; best first."""
     coarse, finer = levels.coarse, levels.finer
     starts = [*_distinct((one.affine for one in found), coarse, _STARTS_APART, most), *given]
-    ends = []
-    for index, pose in enumerate(starts):
-        progress(0.7 * index / len(starts))
-        ends.append(optimise(coarse, pose, "rigid", 40))
-    progress(0.7)
-    finalists = _distinct(sorted(ends, key=finer.loss), coarse, _ENDS_APART, _FINALISTS)
-    finals = sorted((optimise(finer, pose, "rigid", 25) for pose in finalists), key=finer.loss)
+    followed = lambda fraction: progress(0.7 * fraction)  # noqa: E731
+    ends = spread(starts, lambda pose: optimise(coarse, pose, "rigid", 40), followed)
+    finalists = _distinct(_best_first(ends, finer), coarse, _ENDS_APART, _FINALISTS)
+    finals = _best_first(spread(finalists, lambda pose: optimise(finer, pose, "rigid", 25)), finer)
     places = []
     for pose in _distinct(finals, coarse, _ENDS_APART, _FINALISTS):
-        agree = [len(_distinct([pose, end], coarse, 2.5 * _ENDS_APART, 2)) == 1 for end in ends]
-        places.append(_Place(pose, finer.loss(pose), float(np.mean(agree))))
+        agreement = float(np.mean([_same(pose, end, coarse) for end in ends]))
+        places.append(_Place(pose, finer.loss(pose), agreement))
     return places
+
+
+def _best_first(poses: Sequence[Affine], pair: Pair) -> list[Affine]:
+    order = np.argsort(spread(poses, pair.loss), kind="stable")
+    return [poses[index] for index in order]
+
+
+def _same(one: Affine, other: Affine, pair: Pair) -> bool:
+    return len(_distinct([one, other], pair, _SAME_APART, 2)) == 1
 
 
 def _distinct(poses: Iterable[Affine], pair: Pair, apart: float, most: int) -> list[Affine]:

@@ -10,11 +10,14 @@ from RegistrationNetLib.core.errors import GeometryError
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
+from RegistrationNetLib.core.threads import threads
 from RegistrationNetLib.engine.align import align
 from RegistrationNetLib.engine.prepare import prepare
 from RegistrationNetLib.engine.settings import Align, Prepare
 from RegistrationNetLib.engine.trust import Alignment
 from Testing.Python.engine.anatomy import body, grid, image
+
+COARSE = Align(coarse_mm=14, fine_mm=6, starts=3)
 
 
 def affine(degrees, shift, scales=(1.0, 1.0, 1.0)) -> Affine:
@@ -127,6 +130,15 @@ def test_progress_only_grows_and_can_stop_the_search():
         align(prepared, Align(), "rigid", progress=stop)
 
 
+def test_threads_that_share_the_search_change_no_bit(coarse_phantom):
+    prepared = prepare(coarse_phantom.fixed, coarse_phantom.moving, Prepare())
+    found = []
+    for count in (1, 2):
+        with threads(count):
+            found.append(align(prepared, COARSE, "affine").matrix)
+    assert np.array_equal(*found)
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_sixty_millimetres_and_forty_five_degrees_are_not_too_far(coarse_phantom, seed):
     rng = np.random.default_rng(seed)
@@ -142,7 +154,7 @@ def test_sixty_millimetres_and_forty_five_degrees_are_not_too_far(coarse_phantom
 def test_each_way_to_turn_a_box_is_found_when_all_are_asked_for(coarse_phantom, way):
     turn = np.eye(4)
     turn[:3, :3] = Rotation.create_group("O").as_matrix()[way]
-    settings = Align(orientations="any", coarse_mm=14, fine_mm=6, starts=3)
+    settings = replace(COARSE, orientations="any")
     assert _found_again(coarse_phantom, turn, settings, "rigid")[0] < 9  # two voxels; what deforms is left
 
 
