@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from RegistrationNetLib.engine.pose import LEAST_OVERLAP, Pair, optimise
 from RegistrationNetLib.engine.prepare import Prepared
 from RegistrationNetLib.engine.settings import Align
 from RegistrationNetLib.engine.sweep import Found, all_turns, near_turns, sweep
-from RegistrationNetLib.engine.trust import Alignment, Trust
+from RegistrationNetLib.engine.trust import CLEARLY, Alignment, Trust
 
 Progress = Callable[[float], None]
 """Takes the fraction of the stage that is done; raises Cancelled where the user asked to stop."""
@@ -48,8 +48,10 @@ def align(
     """The rigid or affine map (`kind`) from fixed world to moving world that makes the images most alike; to the last
     bit the same on any number of threads.
 
-    start: a known rough alignment, followed up beside the starts found here, or alone if `only`.
-    Adds a sentence to `prepared.notes` where an affine was not to be had, or the headers' orientation seems wrong.
+    start: a known rough alignment. Where it leads is preferred, unless the images fit clearly better elsewhere; nothing
+    else is looked for if `only`.
+    Adds a sentence to `prepared.notes` where an affine was not to be had, the start was not followed, or the headers'
+    orientation seems wrong.
     Raises GeometryError where the images lie too far apart or end up without overlap or hugely scaled.
     """
     if start is None:
@@ -103,13 +105,35 @@ class _Place:
 
 
 def _places(levels: _Levels, settings: Align, start: Affine | None, progress: Progress) -> list[_Place]:
-    """Where the images fit, best first: about as the headers say, or turned otherwise if that is asked or evident."""
-    given = [Affine(np.eye(4)), *([] if start is None else [start])]
+    """Where the images fit, best first: where a start leads, if there is one, or, which is then noted, elsewhere if
+    they fit clearly better there.
+    """
+    if start is None:
+        return _found(levels, settings, np.inf, progress)
+    given = _ends(levels, [], [start], 0, lambda fraction: progress(0.2 * fraction))[0]
+    found = _found(levels, settings, given.loss, lambda fraction: progress(0.2 + 0.8 * fraction))
+    same = [place for place in found if _same(place.affine, given.affine, levels.coarse)]
+    if found[0].loss >= given.loss - CLEARLY:
+        agreement = max((place.agreement for place in same), default=0.0)
+        return [replace(given, agreement=agreement), *(place for place in found if place not in same)]
+    if found[0] not in same:
+        levels.prepared.notes.append(
+            "The initial transform was not followed: the images fit clearly better where it does not lead. Check that "
+            "it belongs to them and takes points of the fixed image to the moving one, not back."
+        )
+    return found
+
+
+def _found(levels: _Levels, settings: Align, known: float, progress: Progress) -> list[_Place]:
+    """Where the images fit, best first: about as the headers say, or turned otherwise if that is asked or evident, and
+    no place is known, by its loss, where they fit.
+    """
     asked = settings.orientations == "any"
     turns = all_turns(_STEP_ALL_DEGREES) if asked else near_turns(_FARTHEST_DEGREES, _STEP_DEGREES)
     found = sweep(levels.prepared, turns, lambda fraction: progress(0.2 * fraction))
-    places = _ends(levels, found, given, settings.starts, lambda fraction: progress(0.2 + 0.3 * fraction))
-    if not asked and places[0].loss > _FITS:
+    header = [Affine(np.eye(4))]
+    places = _ends(levels, found, header, settings.starts, lambda fraction: progress(0.2 + 0.3 * fraction))
+    if not asked and min(places[0].loss, known) > _FITS:
         turns = [turn for turn in all_turns(_STEP_ALL_DEGREES) if _turn_degrees(turn) > _FARTHEST_DEGREES]
         swept = sweep(levels.prepared, turns, lambda fraction: progress(0.5 + 0.2 * fraction))
         least = _PROMISING * max((one.score for one in found), default=0.0)
@@ -181,10 +205,11 @@ def _adjusted(levels: _Levels, pose: Affine, kind: str, progress: Progress) -> A
 
 def _trust(levels: _Levels, places: list[_Place], affine: Affine) -> Trust:
     best, *rivals = places
+    next_best = max(min((place.loss for place in rivals), default=np.inf), _LEAST_LOSS)
     return Trust(
         similarity=levels.fine.similarity_in_body(affine),
         agreement=best.agreement,
-        margin=1 - best.loss / max(min((place.loss for place in rivals), default=np.inf), _LEAST_LOSS),
+        margin=max(0.0, 1 - best.loss / next_best),
         overlap=levels.fine.overlap(affine),
         stretch=_stretch(affine),
     )

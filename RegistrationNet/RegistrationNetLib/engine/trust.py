@@ -7,6 +7,9 @@ from typing import Any
 
 from RegistrationNetLib.core.mapping import Affine
 
+CLEARLY = 0.1
+"""So much more alike must images be elsewhere for what a user gave to be wrong."""
+
 _ALIKE = 0.4
 _AGREEMENT, _MARGIN = 0.5, 0.3
 _STRETCH = 1.5
@@ -18,7 +21,8 @@ class Trust:
 
     similarity: squared local correlation inside the fixed image's body, 0 to 1.
     agreement: share of the starts that led to it.
-    margin: by what share its loss is below that of the next best place; 1 where there is none.
+    margin: by what share its loss is below that of the next best place; 1 where there is none, 0 where
+        that fits better.
     overlap: how much of what the smaller field of view could share is shared.
     stretch: the largest factor by which a direction grows or shrinks.
     """

@@ -12,10 +12,11 @@ from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.core.threads import threads
 from RegistrationNetLib.engine.align import align
+from RegistrationNetLib.engine.pose import Pair
 from RegistrationNetLib.engine.prepare import prepare
 from RegistrationNetLib.engine.settings import Align, Prepare
 from RegistrationNetLib.engine.trust import Alignment
-from Testing.Python.engine.anatomy import body, grid, image
+from Testing.Python.engine.anatomy import body, grid, image, shifted, spine
 
 COARSE = Align(coarse_mm=14, fine_mm=6, starts=3)
 
@@ -52,6 +53,25 @@ def test_a_rigid_map_is_recovered_from_a_large_turn_and_stays_rigid():
 def test_a_start_reaches_what_blind_search_does_not():
     truth = affine((0, 0, 170), (5, 5, 5))
     assert found(truth, "rigid", start=affine((0, 0, 160), (0, 0, 0)))[1] < 0.5
+
+
+def test_a_start_is_followed_where_another_place_fits_but_little_better():
+    """Vertebrae along a slight curve: each is most like itself, and almost as much like its neighbours."""
+    prepared = prepare(spine(20, 27.0, bend_mm=4), spine(38, 27.0, bend_mm=4), Prepare())
+    fits = Pair.of(prepared, 6.0, local=True)
+    assert fits.loss(shifted((0, 0, 0))) < fits.loss(shifted((0, 0, 27))) < 0.05
+    found = align(prepared, COARSE, "rigid", shifted((0, 0, 27)))
+    assert found((0, 0, 0))[2] == pytest.approx(27, abs=3)
+    assert not prepared.notes
+
+
+def test_a_start_that_makes_no_sense_is_recovered_from_and_it_is_said(coarse_phantom):
+    pair = coarse_phantom
+    prepared = prepare(pair.fixed, pair.moving, Prepare())
+    found = align(prepared, COARSE, "rigid", affine((150, 20, 0), (70, -40, 90)))
+    error = np.linalg.norm(found(pair.fixed_landmarks) - pair.moving_landmarks, axis=1)
+    assert np.median(error) < 9  # two voxels; what deforms is left
+    assert [note for note in prepared.notes if "The initial transform was not followed" in note]
 
 
 def test_identical_images_stay_where_they_are():
