@@ -68,7 +68,7 @@ def align(
     turn = _turn_degrees(affine.matrix[:3, :3])
     if start is None and turn > _NOTED_TURN_DEGREES:
         prepared.notes.append(
-            f"The headers say otherwise, but the moving image fits best turned by {turn:.0f} degrees; "
+            f"The headers say otherwise, but {prepared.names[1]} fits best turned by {turn:.0f} degrees; "
             "check left and right."
         )
     return Alignment(affine.matrix, trust)

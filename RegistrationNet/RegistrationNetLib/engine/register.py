@@ -192,7 +192,11 @@ def _register(
         alike = Agreement(prepared, grid, _weight(body, fixed, grid))
         before = run.stages[0]["similarity"] = alike(header)
     alignment, reached = affine, alike(Mapping((affine,)))
-    if reached <= before if hints is None else reached < before - CLEARLY:
+    worse = reached <= before if hints is None else reached < before - CLEARLY
+    if even:
+        both_ways = symmetric.alike(prepared, refining)
+        worse = both_ways(affine) <= both_ways(header.affine)
+    if worse:
         affine, reached = header.affine, before
         prepared.notes.append("The images fit best as they were given, so the affine alignment was left out.")
     run.leave(reached)

@@ -39,6 +39,11 @@ class Trust:
         found = self.agreement >= _AGREEMENT or self.margin >= _MARGIN
         return found and self.similarity >= _ALIKE and self.stretch <= _STRETCH
 
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """For comparing: higher is better."""
+        return self.high, self.similarity
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for reports."""
         rounded = {name: round(value, 4) for name, value in asdict(self).items()}

@@ -95,7 +95,7 @@ def test_headers_that_are_turned_by_quarters_are_seen_through_and_said(coarse_ph
     result = align(prepared, Align(), "affine")
     error = np.linalg.norm(result(pair.fixed_landmarks) - Affine(turn)(pair.moving_landmarks), axis=1)
     assert np.median(error) < 4.5  # one voxel
-    (note,) = (note for note in prepared.notes if "The headers say otherwise" in note)
+    (note,) = (note for note in prepared.notes if f"The headers say otherwise, but '{turned.name}'" in note)
     assert abs(int(note.split(" degrees")[0].split()[-1]) - max(degrees)) < 20
 
 
