@@ -28,6 +28,7 @@ kind = "images"
 images = "images"
 only = "{only}"
 held_back = {held_back}
+pairing = "{pairing}"
 spacing_mm = {spacing}
 cache = "cache"
 
@@ -49,6 +50,7 @@ class Protocol:
 
     train, validation, test: ids. pairs: (fixed, moving), to judge. labels: sets of label values by name, each with a
     mean Dice of its own, the first above all. metrics: what else is said. landmarks: of which kind; empty for none.
+    pairing: of those to learn from, as training names it.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Protocol:
     labels: dict[str, tuple[int, ...]]
     metrics: tuple[str, ...]
     landmarks: str = ""
+    pairing: str = "any"
 
     @classmethod
     def read(cls, folder: Path) -> Protocol:
@@ -82,6 +85,7 @@ class Protocol:
             count=len(self.train),
             only=" ".join(f"{one}.nii.gz" for one in sorted((*self.train, *self.validation))),
             held_back=len(self.validation),
+            pairing=self.pairing,
             spacing=spacing_mm,
             recipe=RECIPE,
         )

@@ -71,7 +71,7 @@ def oasis(folder: Path) -> Source:
     learnt, test = split(scans, 400, 50, folder)
     pairs = tuple((learnt[0], moving) for moving in test)
     labels = {"28 labels": SUBCORTICAL, "35 labels": tuple(SEG35.values())}
-    protocol = Protocol("oasis", *chosen_by(learnt, 20 / 400), test, pairs, labels, _BRAIN_METRICS)
+    protocol = Protocol("oasis", *chosen_by(learnt, 20 / 400), test, pairs, labels, _BRAIN_METRICS, pairing="to-first")
     return Source(protocol, scans, partial(sized, size=WHOLE))
 
 
@@ -115,7 +115,8 @@ def ixi(folder: Path) -> Source:
     if atlas is not None:
         scans, learnt = scans | {_ATLAS: atlas}, (_ATLAS, *learnt)
     pairs = tuple((fixed, min(learnt)) for fixed in tested)
-    protocol = Protocol("ixi", *chosen_by(learnt, share), tested, pairs, {"30 labels": IXI30}, _BRAIN_METRICS)
+    judged = {"30 labels": IXI30}
+    protocol = Protocol("ixi", *chosen_by(learnt, share), tested, pairs, judged, _BRAIN_METRICS, pairing="from-first")
     return Source(protocol, scans, partial(sized, size=WHOLE))
 
 
@@ -136,12 +137,13 @@ def lung_ct(folder: Path) -> Source:
     scans, landmarks = _with_landmarks(folder, known | unseen, test)
     protocol = Protocol(
         "lung-ct",
-        *chosen_by(learnt, 1 / 10),
+        *chosen_by(learnt, 1 / 10, 2),
         tuple(test),
         tuple(_breaths(patient) for patient in tested),
         {"lung": (1,)},
         (*_BRAIN_METRICS, "one_minus_mse", "ncc", *(["tre_mm"] if landmarks else [])),
         landmarks,
+        "twos",
     )
     return Source(protocol, scans, windowed)
 
@@ -161,10 +163,10 @@ def split(ids: Iterable[str], learnt: int, tested: int, folder: Path) -> tuple[t
     return tuple(ordered[:first]), tuple(ordered[first:])
 
 
-def chosen_by(learnt: Iterable[str], share: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def chosen_by(learnt: Iterable[str], share: float, together: int = 1) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Those to train on, and the share of them, at least one, that training holds back to choose by."""
     names = sorted(f"{one}.nii.gz" for one in learnt)
-    held = apart(names, max(1, round(len(names) * share)))
+    held = apart(names, max(1, round(len(names) * share)), together)
     kept = [name for name in names if name not in held]
     train, validation = (tuple(name.removesuffix(".nii.gz") for name in part) for part in (kept, held))
     return train, validation

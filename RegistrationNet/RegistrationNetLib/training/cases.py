@@ -75,7 +75,7 @@ class Cases:
                 f"'{folder}' has {len(names)} images that match '{data.only}'; {data.held_back} are held back, and at "
                 "least two must be left to learn from."
             )
-        held = apart(names, data.held_back)
+        held = apart(names, data.held_back, 2 if data.pairing == "twos" else 1)
         return cls(data, cache, tuple(name for name in names if name not in held), held)
 
     def __getitem__(self, name: str) -> Case:
@@ -157,9 +157,11 @@ class Cases:
         return upright.resampled(seen_shape(upright, spacing))
 
 
-def apart(names: Sequence[str], count: int) -> tuple[str, ...]:
-    """Those of the sorted names that are held back: spread over all but the first."""
-    return tuple(sorted({names[round(k)] for k in np.linspace(1, len(names) - 1, count)}))
+def apart(names: Sequence[str], count: int, together: int = 1) -> tuple[str, ...]:
+    """Those of the sorted names that are held back: spread over all but the first, so many `together`."""
+    groups = [names[k : k + together] for k in range(0, len(names), together)]
+    places = {round(k) for k in np.linspace(1, len(groups) - 1, -(-count // together))}
+    return tuple(sorted(name for place in places for name in groups[place]))
 
 
 def _around(labels: Image) -> Grid:

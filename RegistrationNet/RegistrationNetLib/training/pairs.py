@@ -88,7 +88,7 @@ class Maps:
 
     def pair(self, number: int) -> Pair:
         generator = _generator(self.settings, number)
-        return self._between(_two(self.cases.learnt, generator), self.settings, generator)
+        return self._between(_drawn(self.cases, generator), self.settings, generator)
 
     def held_back(self) -> list[Pair]:
         plain = replace(self.settings, change=_PLAIN)
@@ -120,7 +120,7 @@ class Scans:
 
     def pair(self, number: int) -> Pair:
         generator = _generator(self.settings, number)
-        return self._between(_two(self.cases.learnt, generator), self.settings.change, generator)
+        return self._between(_drawn(self.cases, generator), self.settings.change, generator)
 
     def held_back(self) -> list[Pair]:
         return [self._between(names, _PLAIN, _generator(self.settings, -1)) for names in _held_back(self.cases)]
@@ -180,14 +180,28 @@ def _nearest(labels: Tensor, at: Tensor) -> Tensor:
     return spatial.sample(labels.float(), at, mode="nearest", padding="zeros").long()
 
 
-def _two(names: Sequence[str], generator: torch.Generator) -> tuple[str, str]:
+def _drawn(cases: Cases, generator: torch.Generator) -> tuple[str, str]:
+    """The fixed and the moving one of a pair to learn from."""
+    names, pairing = cases.learnt, cases.data.pairing
     one, other = torch.randperm(len(names), generator=generator)[:2].tolist()
-    return names[one], names[other]
+    if pairing == "twos":
+        return names[one - one % 2], names[one - one % 2 + 1]
+    if pairing == "any":
+        return names[one], names[other]
+    return _with_first(names[0], names[one or other], pairing)
+
+
+def _with_first(first: str, other: str, pairing: str) -> tuple[str, str]:
+    return (first, other) if pairing == "to-first" else (other, first)
 
 
 def _held_back(cases: Cases) -> list[tuple[str, str]]:
-    """Each with the next; one alone with a case that is learnt from."""
-    names = cases.held_back
+    """Each with the next, one alone with a case that is learnt from; or as all are paired."""
+    names, pairing = cases.held_back, cases.data.pairing
+    if pairing == "twos":
+        return list(zip(names[::2], names[1::2], strict=True))
+    if pairing != "any":
+        return [_with_first(cases.learnt[0], name, pairing) for name in names]
     following = (*names[1:], names[0]) if len(names) > 1 else cases.learnt[:1]
     return list(zip(names, following, strict=True))
 

@@ -33,6 +33,13 @@ class Data(Checked):
         int, Knob("Labels from this number on lie outside the organ and are at times left out; 0 for none", 0, 100_000)
     ] = 0
     only: Annotated[str, Knob("Only files whose names match this pattern, or one of several: 'IXI1* IXI2*'")] = "*"
+    pairing: Annotated[
+        Literal["any", "to-first", "from-first", "twos"],
+        Knob(
+            "any: any two are a pair; to-first: the first file, an atlas, is always the fixed one; from-first: always "
+            "the moving one; twos: every two that follow each other by name, the earlier one fixed, as of one patient"
+        ),
+    ] = "any"
     spacing_mm: Annotated[float, Knob("Voxel size that the network sees", 0.5, 20, "mm")] = 2.0
     size: Annotated[int, Knob("Voxels along each axis of made-up shapes", 16, 256)] = 96
     held_back: Annotated[int, Knob("Cases that are kept for validation and never learnt from", 1, 100)] = 4

@@ -251,8 +251,8 @@ def test_pickles_are_refused_and_never_read(tmp_path):
 def test_lung_pairs_are_expiration_fixed_and_inspiration_moving(tmp_path):
     protocol = prepared("lung-ct", chests(tmp_path / "source"), tmp_path / "out")
     assert protocol.pairs == tuple((f"LungCT_000{n}_0000", f"LungCT_000{n}_0001") for n in (5, 6))
-    assert len(protocol.train) == 7
-    assert len(protocol.validation) == 1
+    assert len(protocol.train) == 6
+    assert protocol.validation == ("LungCT_0002_0000", "LungCT_0002_0001")  # both breaths of one patient
     assert set(protocol.metrics) >= {"one_minus_mse", "ncc", "tre_mm", "hd95_mm"}
     assert protocol.labels == {"lung": (1,)}
     assert {pair.body for pair in protocol.to_judge()} == {None}
@@ -309,6 +309,7 @@ def test_training_learns_from_the_train_split_and_chooses_by_the_validation(name
     assert [one.removesuffix(".nii.gz") for one in cases.learnt] == sorted(protocol.train)
     assert [one.removesuffix(".nii.gz") for one in cases.held_back] == sorted(protocol.validation)
     assert not {*protocol.train, *protocol.validation} & set(protocol.test)
+    assert settings.data.pairing == {"oasis": "to-first", "ixi": "from-first", "lung-ct": "twos"}[name]
     if name == "lung-ct":
         assert settings.data.spacing_mm == pytest.approx((1.75 * 1.25 * 1.75) ** (1 / 3), abs=0.01)
 
@@ -373,7 +374,7 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
 def test_what_is_written_says_all_that_is_needed(tmp_path):
     prepared("lung-ct", chests(tmp_path / "source"), tmp_path / "out")
     said = json.loads((tmp_path / "out" / FILE).read_text())
-    assert set(said) == {"name", "train", "validation", "test", "pairs", "labels", "metrics", "landmarks"}
+    assert set(said) == {"name", "train", "validation", "test", "pairs", "labels", "metrics", "landmarks", "pairing"}
 
 
 def test_cropping_and_padding_keep_every_voxel_at_its_place():

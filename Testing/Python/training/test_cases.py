@@ -7,7 +7,7 @@ import pytest
 
 from RegistrationNetLib.core.errors import InputError, SettingsError
 from RegistrationNetLib.training import cases
-from RegistrationNetLib.training.cases import Cases
+from RegistrationNetLib.training.cases import Cases, apart
 from RegistrationNetLib.training.settings import Data
 from Testing.Python.training.conftest import COUNT
 
@@ -44,6 +44,12 @@ def test_some_are_held_back_and_never_learnt_from(scans, tmp_path):
     assert Cases.of(scans_data(scans), tmp_path).held_back == found.held_back
     for only in ("head[0-3]*", "head[01]* head[23]*"):
         assert Cases.of(scans_data(scans, only=only), tmp_path).learnt == ("head0.nii.gz", "head2.nii.gz")
+
+
+def test_two_of_one_patient_are_held_back_together():
+    names = [f"p{patient}-{visit}" for patient in range(10) for visit in "ab"]
+    assert apart(names, 3, together=2) == ("p1-a", "p1-b", "p9-a", "p9-b")
+    assert apart(names, 3) == ("p0-b", "p5-a", "p9-b")
 
 
 def test_what_was_prepared_is_not_prepared_again(scans, tmp_path, monkeypatch):

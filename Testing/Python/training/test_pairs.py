@@ -1,13 +1,15 @@
 """Pairs to learn from: the same number gives the same pair, and what is held back stays as it is."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from RegistrationNetLib.training import synthesis
-from RegistrationNetLib.training.pairs import Pair, source
-from RegistrationNetLib.training.settings import Change, Train
+from RegistrationNetLib.training.cases import Cases
+from RegistrationNetLib.training.pairs import Pair, _drawn, _held_back, source
+from RegistrationNetLib.training.settings import Change, Data, Train
 from Testing.Python.training.test_cases import maps_data, scans_data
 
 CPU = torch.device("cpu")
@@ -48,6 +50,25 @@ def test_labels_lie_where_the_scan_shows_them(settings, tmp_path, monkeypatch):
         parts = [image[labels == value] for value in labels.unique()]
         between = torch.cat([part * 0 + part.mean() for part in parts]).var()
         assert float(between) > 0.5 * float(image.var())
+
+
+@pytest.mark.parametrize(
+    ("pairing", "right"),
+    [
+        ("any", lambda fixed, moving: fixed != moving),
+        ("to-first", lambda fixed, moving: fixed == 0 < moving),
+        ("from-first", lambda fixed, moving: moving == 0 < fixed),
+        ("twos", lambda fixed, moving: fixed % 2 == 0 and moving == fixed + 1),
+    ],
+)
+def test_pairs_are_of_those_that_belong_together(pairing, right):
+    names = tuple(f"{number}.nii.gz" for number in range(6))
+    cases = Cases(Data(kind="images", images="x", pairing=pairing), Path(), names, ("7.nii.gz", "8.nii.gz"))
+    drawn = {_drawn(cases, torch.Generator().manual_seed(seed)) for seed in range(60)}
+    numbers = {(int(fixed[0]), int(moving[0])) for fixed, moving in drawn}
+    assert all(right(*pair) for pair in numbers)
+    assert len(numbers) >= {"any": 20, "twos": 3}.get(pairing, 5)
+    assert len(_held_back(cases)) == (1 if pairing == "twos" else 2)
 
 
 def test_what_is_held_back_is_the_same_each_time_and_not_learnt_from(settings, tmp_path):
