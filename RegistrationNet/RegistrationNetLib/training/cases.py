@@ -147,12 +147,13 @@ class Cases:
 
     @cached_property
     def _grid(self) -> Grid:
-        """Upright, of the first case's field of view; of label maps alone, what is labelled and a margin."""
+        """Upright, of the first case's field of view; of label maps alone, the organ and a margin."""
         spacing = (self.data.spacing_mm,) * 3
         if self.data.kind == "images":
             grid = working_grid(self._first.grid, Prepare().max_voxels)
         else:
-            grid = _around(self._first)
+            labels = read_labels(Path(self.data.labels) / self.learnt[0])
+            grid = _around(labels, self.data.outside)
         upright = Turn.of(grid).grid(grid)
         return upright.resampled(seen_shape(upright, spacing))
 
@@ -164,9 +165,12 @@ def apart(names: Sequence[str], count: int, together: int = 1) -> tuple[str, ...
     return tuple(sorted(name for place in places for name in groups[place]))
 
 
-def _around(labels: Image) -> Grid:
-    """The grid cropped to what is labelled, and a margin."""
-    box = ndimage.find_objects((labels.scalar > 0).astype(np.int8))[0]
+def _around(labels: Image, outside: int) -> Grid:
+    """The grid cropped to what is labelled, with labels below `outside` if that is above 0, and a margin."""
+    organ = (labels.scalar > 0) & ((labels.scalar < outside) | (outside == 0))
+    if not organ.any():
+        raise InputError(f"'{labels.name}' has no label below {outside}, from which on labels lie outside the organ.")
+    box = ndimage.find_objects(organ.astype(np.int8))[0]
     margin = np.ceil(_MARGIN_MM / labels.grid.spacing).astype(int)
     before = [max(cut.start - wide, 0) for cut, wide in zip(box, margin, strict=True)]
     after = [max(n - cut.stop - wide, 0) for cut, wide, n in zip(box, margin, labels.grid.shape, strict=True)]

@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 
 from RegistrationNetLib.core.errors import InputError, SettingsError
+from RegistrationNetLib.core.grid import Grid
+from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.files.images import write_image
 from RegistrationNetLib.training import cases
 from RegistrationNetLib.training.cases import Cases, apart
 from RegistrationNetLib.training.settings import Data
 from Testing.Python.training.conftest import COUNT
+
+GRID = Grid.of((30, 40, 50), (4.0, 4.0, 4.0), np.eye(3)[:, ::-1], (0, 0, 0))  # upright
 
 
 def scans_data(folder, **changes) -> Data:
@@ -44,6 +49,19 @@ def test_some_are_held_back_and_never_learnt_from(scans, tmp_path):
     assert Cases.of(scans_data(scans), tmp_path).held_back == found.held_back
     for only in ("head[0-3]*", "head[01]* head[23]*"):
         assert Cases.of(scans_data(scans, only=only), tmp_path).learnt == ("head0.nii.gz", "head2.nii.gz")
+
+
+def test_the_field_of_view_of_label_maps_is_that_of_the_organ(tmp_path):
+    labels = np.zeros((1, 30, 40, 50), np.int16)
+    labels[0, 2:28, 2:38, 2:48] = 500  # around it
+    labels[0, 12:18, 15:25, 20:40] = 3
+    for number in range(4):
+        write_image(Image(labels, GRID, name="map"), tmp_path / f"{number}.nii.gz")
+    data = Data(kind="label-maps", labels=str(tmp_path), spacing_mm=4.0, held_back=1)
+    assert Cases.of(data, tmp_path).shape == (30, 40, 50)
+    assert Cases.of(replace(data, outside=500), tmp_path).shape == (12, 16, 26)  # 3 voxels of margin
+    with pytest.raises(InputError, match=r"'0\.nii\.gz' has no label below 3"):
+        _ = Cases.of(replace(data, outside=3), tmp_path).shape
 
 
 def test_two_of_one_patient_are_held_back_together():
