@@ -14,15 +14,16 @@ from RegistrationNetLib.core.grid import Points
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.engine.constraints import MARGIN_MM, Constraints
+from RegistrationNetLib.engine.job import Job
+from RegistrationNetLib.engine.request import Request
 from RegistrationNetLib.engine.result import OnProgress, Registration
 from RegistrationNetLib.engine.settings import Settings
-from RegistrationNetLib.engine.worker import Job, Request
 from RegistrationNetLib.scene import marks, transforms, volumes
 from RegistrationNetLib.scene.results import SceneResult, place
 
 
 class RunningJob(Protocol):
-    """What is needed of a job; see `engine.worker.Job`."""
+    """What is needed of a job; see `engine.job.Job`."""
 
     @property
     def done(self) -> bool: ...
@@ -53,7 +54,7 @@ class SceneJob:
         return self._result is not None or self._job.poll()
 
     def cancel(self) -> None:
-        """Stop the computation; the scene stays as it is, and `result` raises Cancelled."""
+        """Ask the computation to stop, and return; the scene stays as it is, and `result` raises Cancelled."""
         self._job.cancel()
 
     def result(self) -> SceneResult:

@@ -1,7 +1,8 @@
 """A registration in a process of its own: same result, cancellable at any moment, and a crash is only a sentence."""
 
 import os
-import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,13 @@ import pytest
 
 from RegistrationNetLib.core.errors import Cancelled, InputError, RegistrationError
 from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.engine import job as jobs
 from RegistrationNetLib.engine.constraints import Constraints
+from RegistrationNetLib.engine.job import Job, warm_up
 from RegistrationNetLib.engine.register import register
+from RegistrationNetLib.engine.request import Request
 from RegistrationNetLib.engine.settings import Settings
-from RegistrationNetLib.engine.worker import Job, Request
+from RegistrationNetLib.engine.worker import serve
 
 FAST = Settings.preset("fast")
 
@@ -50,16 +54,66 @@ def test_constraints_hold_in_the_other_process_too(request_, coarse_phantom):
     assert {part["part"].split("'")[1] for part in reached["volume"]} == {head.name}
 
 
-def test_cancel_ends_the_process_and_leaves_nothing(request_):
-    job = Job(replace(request_, settings=FAST.with_values(refine__steps_half=1000)))
-    time.sleep(0.5)
-    started = time.monotonic()
+ENDLESS = FAST.with_values(refine__steps_half=1000)
+
+
+def test_cancel_returns_at_once_and_ends_in_cancelled_leaving_nothing(request_):
+    seen = []
+    job = Job(replace(request_, settings=ENDLESS), lambda *line: seen.append(line))
+    while not seen:
+        job.poll()
     job.cancel()
-    assert job.done
-    assert time.monotonic() - started < 30  # generous: a timing must not decide; that it ends must
+    before = len(seen)
     with pytest.raises(Cancelled):
         job.wait()
+    assert job.done
+    assert len(seen) == before  # nothing is heard of it any more
     assert not folder_of(job).exists()
+
+
+def test_a_worker_that_does_not_stop_is_killed_and_the_next_registration_runs(request_, monkeypatch):
+    monkeypatch.setattr(jobs, "KILL_AFTER_S", 0.0)  # no time to stop by itself
+    monkeypatch.setattr(jobs, "CANCEL", "not what it looks for")
+    job = Job(replace(request_, settings=ENDLESS))
+    worker = job._worker
+    job.cancel()
+    with pytest.raises(Cancelled):
+        job.wait()
+    assert not worker.lives
+    assert not worker.folder.exists()
+    assert Job(request_).wait().report["checks"]
+
+
+def test_the_next_registration_finds_a_worker_at_hand(request_):
+    first = Job(request_)
+    first.wait()
+    second = Job(request_)
+    assert second._worker is first._worker
+    third = Job(request_)  # while that one computes
+    assert third._worker is not first._worker
+    for job in (second, third):
+        job.wait()
+    assert len(jobs._idle) == 1
+    assert sum(worker.folder.exists() for worker in (second._worker, third._worker)) == 1
+
+
+def test_a_worker_leaves_when_it_is_not_asked_or_its_parent_or_folder_is_gone(tmp_path):
+    serve(tmp_path, os.getpid(), idle_s=0.1)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    serve(tmp_path, gone.pid)
+    serve(tmp_path / "removed", os.getpid())
+
+
+def test_one_that_is_warmed_up_is_the_one_that_works(request_, monkeypatch):
+    monkeypatch.setattr(jobs, "_idle", [])
+    warm_up()
+    warm_up()
+    (ready,) = jobs._idle
+    job = Job(request_)
+    assert job._worker is ready
+    job.wait()
+    ready.leave()
 
 
 def test_an_error_of_the_engine_arrives_as_it_was_raised(request_):
@@ -70,19 +124,22 @@ def test_an_error_of_the_engine_arrives_as_it_was_raised(request_):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_a_crash_is_a_sentence_with_the_exit_status(request_):
-    job = Job(replace(request_, settings=FAST.with_values(refine__steps_half=1000)))
+    job = Job(replace(request_, settings=ENDLESS))
     time.sleep(0.2)
-    job._process.send_signal(signal.SIGKILL)
+    job._worker.kill()
     with pytest.raises(RegistrationError, match=r"ended unexpectedly \(exit status -9\)"):
         job.wait()
     assert not folder_of(job).exists()
 
 
 def test_a_job_that_cannot_start_leaves_nothing(request_, monkeypatch, tmp_path):
-    monkeypatch.setattr(
-        "tempfile.mkdtemp", lambda prefix: str(tmp_path / "job") if not (tmp_path / "job").mkdir() else ""
-    )
-    monkeypatch.setattr("RegistrationNetLib.engine.worker._python", lambda: str(tmp_path / "no-such-python"))
-    with pytest.raises(OSError):  # noqa: PT011
+    def folder(prefix: str) -> str:
+        (tmp_path / prefix).mkdir()
+        return str(tmp_path / prefix)
+
+    monkeypatch.setattr("tempfile.mkdtemp", folder)
+    monkeypatch.setattr(jobs, "_python", lambda: str(tmp_path / "no-such-python"))
+    monkeypatch.setattr(jobs, "_idle", [])
+    with pytest.raises(FileNotFoundError, match="no-such-python"):
         Job(request_)
-    assert not (tmp_path / "job").exists()
+    assert list(tmp_path.iterdir()) == []
