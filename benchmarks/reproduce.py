@@ -3,60 +3,42 @@ alike, one row after the other, and says beside each paper's claim what came out
 docs/benchmarks.md.
 
 Rows that have no result yet are printed as not run. What was trained is kept in build/reproduce, so that a run that was
-stopped goes on where it was. `--rows` and `--seeds` say what is to be run, `--steps` how long each is trained.
+stopped goes on where it was. `--rows` and `--seeds` say what is to be run, `--steps` how long each is trained. Without
+more it is our hippocampus crops; `--protocol FOLDER` asks the same of a paper's own data, which
+`python -m benchmarks.protocols` prepared; what is trained is then kept in FOLDER/results.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 
-from benchmarks import cases, data, tools
-from benchmarks.data import Pair
-from benchmarks.judgement import judged
 from benchmarks.page import machine, write_table
-from benchmarks.peers import FOLDER as PEERS
-from benchmarks.peers import Bench
-from RegistrationNetLib.core import metrics
-from RegistrationNetLib.core.resample import warp
-from RegistrationNetLib.files.transforms import read_transform
-from RegistrationNetLib.networks import registry
-from RegistrationNetLib.training.settings import Train
-from RegistrationNetLib.training.train import train
+from benchmarks.study import Row, Study
+from RegistrationNetLib.core.errors import RegistrationError
 
-FOLDER = Path(__file__).parents[1] / "build" / "reproduce"
-RECIPE = Path(__file__).parents[1] / "recipes" / "hippocampus.toml"
 _RESAMPLES = 2000
-INTRODUCTION = """Every row is one network, trained without labels on the same crops for {steps} steps of one pair, its
-best weights chosen on crops held back, and judged on {pairs} pairs that neither has seen: network alone, from our
+COLUMNS = {
+    "hd95_mm": ("HD95, mm", "{:.2f}"),
+    "folded_percent": ("folded, %", "{:.3f}"),
+    "topology_change": ("TC", "{:.1f}"),
+    "one_minus_mse": ("1-MSE", "{:.4f}"),
+    "ncc": ("NCC", "{:.4f}"),
+    "tre_mm": ("TRE, mm", "{:.2f}"),
+}
+"""Title and form of what rows are judged by besides Dice."""
+INTRODUCTION = """Every row is one network, trained without labels on the same images for {steps} steps of one pair, its
+best weights chosen on images held back, and judged on {pairs} pairs that neither has seen: network alone, from our
 affine. In brackets the 95 % confidence interval of the mean over pairs; *difference* is that to the first row of its
-question, pair by pair. TC: pieces, holes and cavities of the labels that came or went by warping. Rows that were never run say
-so."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A network to be trained. switches: as for `registry.create`; smoothness: times its own weight of that."""
-
-    title: str
-    network: str
-    switches: dict[str, Any] = field(default_factory=dict)
-    smoothness: float = 1.0
-
-    @property
-    def key(self) -> str:
-        """Names its results."""
-        said = [f"{name}-{value}" for name, value in self.switches.items()]
-        return "_".join([self.network, *said, *([f"smoothness-{self.smoothness}"] if self.smoothness != 1 else [])])
+question, pair by pair. TC: pieces, holes and cavities of the labels that came or went by warping. Rows that were never
+run say so."""
 
 
 @dataclass(frozen=True)
@@ -161,56 +143,6 @@ QUESTIONS = (
 )
 
 
-@dataclass(frozen=True)
-class Study:
-    """Where the data are, and how long each row is trained."""
-
-    bench: Bench
-    steps: int
-
-    @property
-    def pairs(self) -> tuple[Pair, ...]:
-        return data.sets(self.bench.data)["hippocampus"]
-
-    def folder(self, row: Row, seed: int) -> Path:
-        return FOLDER / f"{row.key}_steps-{self.steps}_seed-{seed}"
-
-    def results(self, row: Row, seed: int) -> dict[str, Any] | None:
-        """None where it was not run."""
-        file = self.folder(row, seed) / "results.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-
-    def run(self, row: Row, seed: int) -> None:
-        """Train it, or go on, and judge it."""
-        folder, recipe = self.folder(row, seed), Train.read(RECIPE)
-        settings = replace(
-            recipe,
-            network=row.network,
-            switches=row.switches,
-            seed=seed,
-            loss=replace(recipe.loss, smoothness=row.smoothness),
-            course=replace(recipe.course, steps=self.steps, minutes=0.0),
-        )
-        done = train(settings, folder)
-        figures = [] if done.weights is None else [self._judged(pair, done.weights) for pair in self.pairs]
-        parameters = sum(p.numel() for p in registry.create(row.network, **row.switches).parameters())
-        found = {"pairs": figures, "parameters": parameters}
-        (folder / "results.json").write_text(json.dumps(found), encoding="utf-8")
-
-    def _judged(self, pair: Pair, file: Path) -> dict[str, float]:
-        """Of the network alone."""
-        folder, case = self.bench.start(pair), cases.load(pair, self.bench.data)
-        images = (sitk.ReadImage(str(folder / f"{side}.mha")) for side in ("fixed", "moving"))
-        deformation, took = tools.measured(tools.ours(None, *images, self.bench.threads, file))
-        sitk.WriteImage(sitk.Cast(deformation, sitk.sitkVectorFloat32), str(FOLDER / "field.mha"))
-        whole = read_transform(FOLDER / "field.mha").then(read_transform(folder / "affine.tfm"))
-        assert case.reference.moving_labels is not None
-        before = case.reference.moving_labels.scalar
-        after = warp(case.reference.moving_labels, whole, case.fixed.grid, "nearest").scalar
-        changed = metrics.topology_change(before, after, metrics.common_labels(before, after))
-        return judged(case, whole) | took | {"topology_change": float(changed)}
-
-
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """95 % of the means of as many values drawn from these again and again."""
     known = np.asarray(values)
@@ -233,7 +165,7 @@ def cells(study: Study, row: Row, first: Row, seeds: Sequence[int]) -> list[str]
     found, reference = pooled(study, row, seeds), pooled(study, first, seeds)
     ran = [seed for seed in seeds if study.results(row, seed)]
     if found is None:
-        return ["not run" if not ran else "no better than untrained", *[""] * 8]
+        return ["not run" if not ran else "no better than untrained", *[""] * (len(heading(study)) - 1)]
     parameters = (study.results(row, ran[0]) or {})["parameters"]
     mean = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
     difference = ""
@@ -243,9 +175,8 @@ def cells(study: Study, row: Row, first: Row, seeds: Sequence[int]) -> list[str]
     return [
         "{:.4f} [{:.4f}, {:.4f}]".format(mean["dice"], *interval([one["dice"] for one in found])),
         difference,
-        f"{mean['hd95_mm']:.2f}",
-        f"{mean['folded_percent']:.3f}",
-        f"{mean['topology_change']:.1f}",
+        *(f"{mean[name]:.4f}" for name in study.beside),
+        *(COLUMNS[name][1].format(mean[name]) for name in study.metrics),
         f"{parameters / 1e6:.2f}",
         f"{mean['mib']:.0f}",
         f"{mean['seconds']:.2f}",
@@ -253,9 +184,17 @@ def cells(study: Study, row: Row, first: Row, seeds: Sequence[int]) -> list[str]
     ]
 
 
+def heading(study: Study) -> list[str]:
+    """Of the columns after the first."""
+    first = f"Dice, {next(iter(study.labels))}" if study.labels else "Dice"
+    beside = [f"Dice, {name}" for name in study.beside]
+    judged_by = [COLUMNS[name][0] for name in study.metrics]
+    return [first, "difference", *beside, *judged_by, "million parameters", "MiB", "s", "seeds"]
+
+
 def table(study: Study, question: Question, seeds: Sequence[int]) -> str:
-    heading = ["Dice", "difference", "HD95, mm", "folded, %", "TC", "million parameters", "MiB", "s", "seeds"]
-    rows = [f"| {' | '.join(['', *heading])} |", f"|{'---|' * (1 + len(heading))}"]
+    titles = ["", *heading(study)]
+    rows = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     rows += [f"| {row.title} | {' | '.join(cells(study, row, question.rows[0], seeds))} |" for row in question.rows]
     return "\n".join([f"### {question.title}", "", f"Claim: {question.claim}.", "", *rows])
 
@@ -266,11 +205,19 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", choices=known, metavar="ROW", help="only these: " + ", ".join(known))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=2000, help="of one pair, for every row alike")
+    parser.add_argument("--protocol", type=Path, metavar="FOLDER", help="a paper's data instead of ours")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    study = Study(Bench(data.data_folder(), PEERS, asked.threads), asked.steps)
+    try:
+        study = (
+            Study.of_protocol(asked.protocol, asked.steps, asked.threads)
+            if asked.protocol
+            else Study.of_hippocampus(asked.steps, asked.threads)
+        )
+    except RegistrationError as error:
+        raise SystemExit(str(error)) from error
     for seed in asked.seeds:
         for key in known if asked.rows is None else asked.rows:
             if study.results(known[key], seed) is None:
@@ -281,8 +228,9 @@ def main() -> None:
     print(*tables, sep="\n\n")
     if asked.write:
         said = INTRODUCTION.format(steps=asked.steps, pairs=len(study.pairs))
-        command = f"`python -m benchmarks.reproduce --steps {asked.steps} --write` on {machine()}:"
-        write_table("reproduce", "\n\n".join([said, command, *tables]))
+        options = f"--protocol {study.name} " if asked.protocol else ""
+        command = f"`python -m benchmarks.reproduce {options}--steps {asked.steps} --write` on {machine()}:"
+        write_table(" ".join(filter(None, ["reproduce", study.name])), "\n\n".join([said, command, *tables]))
 
 
 if __name__ == "__main__":

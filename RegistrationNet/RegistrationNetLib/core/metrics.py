@@ -73,6 +73,22 @@ def jacobian_statistics(determinant: NDArray[np.floating], body: NDArray[np.bool
     return {**statistics, "sd_log": float(logarithm.std())}
 
 
+def one_minus_mse(first: NDArray[np.number], second: NDArray[np.number]) -> float:
+    """1 less the mean squared difference of two images in [0, 1] on one grid: 1 where they are the same."""
+    return 1 - float(np.square(np.subtract(first, second, dtype=np.float64)).mean())
+
+
+def ncc(first: NDArray[np.number], second: NDArray[np.number]) -> float:
+    """Global normalised cross-correlation of two images on one grid, -1 to 1: the covariance over the root of the
+    product of the sums of squares; 0 where one of them is constant.
+
+    The UDRNet paper prints no root, but gives the range.
+    """
+    one, other = (values.astype(np.float64) - values.mean(dtype=np.float64) for values in (first, second))
+    size = np.sqrt((one * one).sum() * (other * other).sum())
+    return float((one * other).sum() / size) if size > 0 else 0.0
+
+
 def topology_change(before: NDArray[np.integer], after: NDArray[np.integer], labels: list[int]) -> int:
     """How many pieces, holes and cavities of these labels came or went: the sum of the changes of the number of pieces
     and of the Euler number (pieces less holes plus cavities), voxels that share a corner being one piece.

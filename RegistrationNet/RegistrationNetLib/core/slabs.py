@@ -12,11 +12,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+from RegistrationNetLib.core.threads import flushes_denormals, threads
 
 _FEWEST, _LEAST_VALUES = 4, 100_000  # a smaller slab costs more by being one than by missing a cache
 _SLAB_VALUES = 250_000  # 1 MB of float32: a few such temporaries fit a processor's second-level cache or just beyond
@@ -56,25 +57,41 @@ def each(volume: Tensor, work: Callable[[slice], T]) -> list[T]:
     return spread(slabs(volume), work)
 
 
-def spread(parts: Sequence[S], work: Callable[[S], T]) -> list[T]:
-    """`work` on every part, as `each` does on slabs."""
+def spread(
+    parts: Sequence[S], work: Callable[[S], T], progress: Callable[[float], None] = lambda fraction: None
+) -> list[T]:
+    """`work` on every part, as `each` does on slabs.
+
+    progress: takes, in the calling thread, the fraction that is done; what it raises ends the work.
+    """
     pool: ThreadPoolExecutor | None = getattr(_own, "pool", None)
-    if pool is None or len(parts) <= 1:
-        return [work(part) for part in parts]
-    return list(pool.map(work, parts))
+    results = map(work, parts) if pool is None or len(parts) <= 1 else pool.map(work, parts)
+    done = []
+    for result in results:
+        done.append(result)
+        progress(len(done) / len(parts))
+    return done
 
 
 @contextmanager
 def at_once() -> Iterator[None]:
     """Within it, `each` and `spread` use as many threads as PyTorch has, and each operation takes one of them."""
-    threads = torch.get_num_threads()
-    if threads == 1 or hasattr(_own, "pool"):
+    if hasattr(_own, "pool"):
         yield
         return
-    torch.set_num_threads(1)  # of this thread, and of those that begin now
-    try:
-        with ThreadPoolExecutor(threads, initializer=partial(torch.set_flush_denormal, True)) as _own.pool:
+    with threads(1) as count:
+        if count == 1:
             yield
-    finally:
-        del _own.pool
-        torch.set_num_threads(threads)
+            return
+        pool = _own.pool = ThreadPoolExecutor(count, initializer=_begin, initargs=(flushes_denormals(),))
+        try:
+            yield
+        finally:
+            del _own.pool
+            pool.shutdown(cancel_futures=True)  # what nobody waits for any more
+
+
+def _begin(flush: bool) -> None:
+    """A thread of the pool computes as the one it works for."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(flush)

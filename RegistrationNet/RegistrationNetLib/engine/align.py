@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,11 +12,12 @@ from scipy.spatial.transform import Rotation
 
 from RegistrationNetLib.core.errors import GeometryError
 from RegistrationNetLib.core.mapping import Affine
+from RegistrationNetLib.core.slabs import at_once, spread
 from RegistrationNetLib.engine.pose import LEAST_OVERLAP, Pair, optimise
 from RegistrationNetLib.engine.prepare import Prepared
 from RegistrationNetLib.engine.settings import Align
 from RegistrationNetLib.engine.sweep import Found, all_turns, near_turns, sweep
-from RegistrationNetLib.engine.trust import Alignment, Trust
+from RegistrationNetLib.engine.trust import CLEARLY, Alignment, Trust
 
 Progress = Callable[[float], None]
 """Takes the fraction of the stage that is done; raises Cancelled where the user asked to stop."""
@@ -25,6 +26,7 @@ _FARTHEST_DEGREES, _STEP_DEGREES, _STEP_ALL_DEGREES = 66.0, 26.0, 45.0
 _FEWEST_ALONG = 5  # voxels along the longest axis of the smaller field of view
 _COARSE_VOXELS = 12_000  # in which starts are followed
 _STARTS_APART, _ENDS_APART = 0.4, 0.1  # of the image's radius; what is closer leads to, or is, the same place
+_SAME_APART = 0.25  # ends no farther apart agree
 _FINALISTS = 3
 _LEAST_LOSS = 1e-6  # what may divide
 _FITS = 0.34  # 1 - LNCC of a rigid map; heads and chests reach 0.04 to 0.32 upright, 0.36 to 0.7 turned wrongly
@@ -34,6 +36,7 @@ _NOTED_TURN_DEGREES = 60.0
 _LARGEST_STRETCH = 2.0  # along any direction; people and organs do not differ by more
 
 
+@at_once()
 def align(
     prepared: Prepared,
     settings: Align,
@@ -42,10 +45,13 @@ def align(
     progress: Progress = lambda fraction: None,
     only: bool = False,
 ) -> Alignment:
-    """The rigid or affine map (`kind`) from fixed world to moving world that makes the images most alike.
+    """The rigid or affine map (`kind`) from fixed world to moving world that makes the images most alike; to the last
+    bit the same on any number of threads.
 
-    start: a known rough alignment, followed up beside the starts found here, or alone if `only`.
-    Adds a sentence to `prepared.notes` where an affine was not to be had, or the headers' orientation seems wrong.
+    start: a known rough alignment. Where it leads is preferred, unless the images fit clearly better elsewhere; nothing
+    else is looked for if `only`.
+    Adds a sentence to `prepared.notes` where an affine was not to be had, the start was not followed, or the headers'
+    orientation seems wrong.
     Raises GeometryError where the images lie too far apart or end up without overlap or hugely scaled.
     """
     if start is None:
@@ -62,7 +68,7 @@ def align(
     turn = _turn_degrees(affine.matrix[:3, :3])
     if start is None and turn > _NOTED_TURN_DEGREES:
         prepared.notes.append(
-            f"The headers say otherwise, but the moving image fits best turned by {turn:.0f} degrees; "
+            f"The headers say otherwise, but {prepared.names[1]} fits best turned by {turn:.0f} degrees; "
             "check left and right."
         )
     return Alignment(affine.matrix, trust)
@@ -85,7 +91,8 @@ class _Levels:
         wanted = max(settings.coarse_mm, least), (settings.coarse_mm * settings.fine_mm) ** 0.5, settings.fine_mm
         # Finer where a small field of view would be left with hardly a voxel.
         sizes = [min(size, float(longest) / _FEWEST_ALONG) for size in wanted]
-        return cls(prepared, *(Pair.of(prepared, size, local=index > 0) for index, size in enumerate(sizes)))
+        pairs = spread((0, 1, 2), lambda level: Pair.of(prepared, sizes[level], local=level > 0))
+        return cls(prepared, *pairs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,13 +105,35 @@ class _Place:
 
 
 def _places(levels: _Levels, settings: Align, start: Affine | None, progress: Progress) -> list[_Place]:
-    """Where the images fit, best first: about as the headers say, or turned otherwise if that is asked or evident."""
-    given = [Affine(np.eye(4)), *([] if start is None else [start])]
+    """Where the images fit, best first: where a start leads, if there is one, or, which is then noted, elsewhere if
+    they fit clearly better there.
+    """
+    if start is None:
+        return _found(levels, settings, np.inf, progress)
+    given = _ends(levels, [], [start], 0, lambda fraction: progress(0.2 * fraction))[0]
+    found = _found(levels, settings, given.loss, lambda fraction: progress(0.2 + 0.8 * fraction))
+    same = [place for place in found if _same(place.affine, given.affine, levels.coarse)]
+    if found[0].loss >= given.loss - CLEARLY:
+        agreement = max((place.agreement for place in same), default=0.0)
+        return [replace(given, agreement=agreement), *(place for place in found if place not in same)]
+    if found[0] not in same:
+        levels.prepared.notes.append(
+            "The initial transform was not followed: the images fit clearly better where it does not lead. Check that "
+            "it belongs to them and takes points of the fixed image to the moving one, not back."
+        )
+    return found
+
+
+def _found(levels: _Levels, settings: Align, known: float, progress: Progress) -> list[_Place]:
+    """Where the images fit, best first: about as the headers say, or turned otherwise if that is asked or evident, and
+    no place is known, by its loss, where they fit.
+    """
     asked = settings.orientations == "any"
     turns = all_turns(_STEP_ALL_DEGREES) if asked else near_turns(_FARTHEST_DEGREES, _STEP_DEGREES)
     found = sweep(levels.prepared, turns, lambda fraction: progress(0.2 * fraction))
-    places = _ends(levels, found, given, settings.starts, lambda fraction: progress(0.2 + 0.3 * fraction))
-    if not asked and places[0].loss > _FITS:
+    header = [Affine(np.eye(4))]
+    places = _ends(levels, found, header, settings.starts, lambda fraction: progress(0.2 + 0.3 * fraction))
+    if not asked and min(places[0].loss, known) > _FITS:
         turns = [turn for turn in all_turns(_STEP_ALL_DEGREES) if _turn_degrees(turn) > _FARTHEST_DEGREES]
         swept = sweep(levels.prepared, turns, lambda fraction: progress(0.5 + 0.2 * fraction))
         least = _PROMISING * max((one.score for one in found), default=0.0)
@@ -119,18 +148,24 @@ def _ends(levels: _Levels, found: Sequence[Found], given: list[Affine], most: in
     """The places to which the best of what a sweep found and the given poses lead; best first."""
     coarse, finer = levels.coarse, levels.finer
     starts = [*_distinct((one.affine for one in found), coarse, _STARTS_APART, most), *given]
-    ends = []
-    for index, pose in enumerate(starts):
-        progress(0.7 * index / len(starts))
-        ends.append(optimise(coarse, pose, "rigid", 40))
-    progress(0.7)
-    finalists = _distinct(sorted(ends, key=finer.loss), coarse, _ENDS_APART, _FINALISTS)
-    finals = sorted((optimise(finer, pose, "rigid", 25) for pose in finalists), key=finer.loss)
+    followed = lambda fraction: progress(0.7 * fraction)  # noqa: E731
+    ends = spread(starts, lambda pose: optimise(coarse, pose, "rigid", 40), followed)
+    finalists = _distinct(_best_first(ends, finer), coarse, _ENDS_APART, _FINALISTS)
+    finals = _best_first(spread(finalists, lambda pose: optimise(finer, pose, "rigid", 25)), finer)
     places = []
     for pose in _distinct(finals, coarse, _ENDS_APART, _FINALISTS):
-        agree = [len(_distinct([pose, end], coarse, 2.5 * _ENDS_APART, 2)) == 1 for end in ends]
-        places.append(_Place(pose, finer.loss(pose), float(np.mean(agree))))
+        agreement = float(np.mean([_same(pose, end, coarse) for end in ends]))
+        places.append(_Place(pose, finer.loss(pose), agreement))
     return places
+
+
+def _best_first(poses: Sequence[Affine], pair: Pair) -> list[Affine]:
+    order = np.argsort(spread(poses, pair.loss), kind="stable")
+    return [poses[index] for index in order]
+
+
+def _same(one: Affine, other: Affine, pair: Pair) -> bool:
+    return len(_distinct([one, other], pair, _SAME_APART, 2)) == 1
 
 
 def _distinct(poses: Iterable[Affine], pair: Pair, apart: float, most: int) -> list[Affine]:
@@ -170,10 +205,11 @@ def _adjusted(levels: _Levels, pose: Affine, kind: str, progress: Progress) -> A
 
 def _trust(levels: _Levels, places: list[_Place], affine: Affine) -> Trust:
     best, *rivals = places
+    next_best = max(min((place.loss for place in rivals), default=np.inf), _LEAST_LOSS)
     return Trust(
         similarity=levels.fine.similarity_in_body(affine),
         agreement=best.agreement,
-        margin=1 - best.loss / max(min((place.loss for place in rivals), default=np.inf), _LEAST_LOSS),
+        margin=max(0.0, 1 - best.loss / next_best),
         overlap=levels.fine.overlap(affine),
         stretch=_stretch(affine),
     )

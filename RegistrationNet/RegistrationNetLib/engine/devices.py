@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import psutil
 import torch
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from RegistrationNetLib.core.errors import DeviceError
 from RegistrationNetLib.core.spatial import warp
+from RegistrationNetLib.core.threads import flushes_denormals, threads
 from RegistrationNetLib.engine import memory
 
 # Large pages for PyTorch's memory on Linux: an iteration's temporaries would spend a third of its time on page faults.
@@ -83,38 +84,21 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-@contextmanager
-def free_threads() -> Iterator[None]:
+def free_threads() -> AbstractContextManager[int]:
     """As many threads as processors are free (two on one busy core spin on each other); restored afterwards."""
-    threads = torch.get_num_threads()
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(_free_processors())
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """For searches that make much of the last bits of a sum, which depend on how many threads share it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    return threads(None if "OMP_NUM_THREADS" in os.environ else _free_processors())
 
 
 @contextmanager
 def flushed_denormals() -> Iterator[None]:
     """Numbers next to zero count as zero: a flat background computes five times faster. Restored afterwards, and kept
     away from scipy's search trees, which never end on equal coordinates then."""
+    before = flushes_denormals()
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)
+        torch.set_flush_denormal(before)
 
 
 def _free_processors() -> int:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,14 +22,17 @@ from RegistrationNetLib.core import spatial
 from RegistrationNetLib.core.errors import GeometryError
 from RegistrationNetLib.core.grid import Grid, Points
 from RegistrationNetLib.core.mapping import Affine, Mapping
+from RegistrationNetLib.core.slabs import at_once
 from RegistrationNetLib.engine.align import Progress, align
+from RegistrationNetLib.engine.features import Agreement, coarse_grid, decided
 from RegistrationNetLib.engine.mend import unfold
 from RegistrationNetLib.engine.prepare import Prepared
 from RegistrationNetLib.engine.rigid import nearest_rigid
-from RegistrationNetLib.engine.settings import Align
+from RegistrationNetLib.engine.settings import Refine, Settings
+from RegistrationNetLib.engine.trust import CLEARLY, Alignment
 
-CLEARLY = 0.1
-"""So much more alike must images be without the hints for these to be wrong."""
+Measure = Callable[[Mapping], float]
+"""How alike images are under a mapping."""
 
 _REACH_MM = 30.0  # sigma of a point's influence
 _REACH_SHARE = 0.2  # of the shortest side of a small image
@@ -62,9 +66,13 @@ class Hints:
             for index in np.flatnonzero(~self.trusted)
         ]
 
-    def rough(self) -> Affine:
-        """The rotation and shift that the trusted pairs agree on; a shift alone where they are too few."""
-        return nearest_rigid(self.fixed[self.trusted], self.moving[self.trusted])
+    def rough(self, start: Affine | None = None) -> Affine:
+        """The rotation and shift that the trusted pairs agree on, behind a start if there is one; a shift alone where
+        they are too few.
+        """
+        start = start or Affine(np.eye(4))
+        rigid = nearest_rigid(start(self.fixed[self.trusted]), self.moving[self.trusted])
+        return Affine(rigid.matrix @ start.matrix)
 
     def start(self, grid: Grid, affine: Affine) -> Tensor:
         """The deformation, to be followed by the affine, that brings the trusted pairs together: (1, 3, d, h, w), in
@@ -95,30 +103,57 @@ class Hints:
         )
 
 
+@at_once()
 def guided(
     prepared: Prepared,
     hints: Hints,
-    settings: Align,
-    kind: str,
-    alike: Callable[[Mapping], float],
+    settings: Settings,
+    start: Affine | None,
+    alike: Measure,
+    weight: Callable[[Grid], Tensor],
     progress: Progress,
 ) -> tuple[Affine, Hints | None]:
     """The alignment that the hints lead to, and the hints; without them, and None, where the images fit clearly better.
 
-    Adds a sentence to `prepared.notes` where they are left out.
+    start: as of `align`; the hints correct it. alike: compares the images where they are of one kind; weight: what
+    counts when they are not, on any grid.
+    Adds a sentence to `prepared.notes` where the hints are left out. Raises GeometryError where nothing leads anywhere.
     """
-    free = align(prepared, settings, kind, None, lambda fraction: progress(fraction / 2))
+    kind = "rigid" if settings.transform == "rigid" else "affine"
+    hinted, unhinted = replace(prepared, notes=[]), replace(prepared, notes=[])
+    led: Alignment | None = None
+    with suppress(GeometryError):
+        half = lambda fraction: progress(fraction / 2)  # noqa: E731
+        led = align(hinted, settings.align, kind, hints.rough(start), half, only=True)
     try:
-        led = align(prepared, settings, kind, hints.rough(), lambda fraction: progress(0.5 + fraction / 2), only=True)
+        free = align(unhinted, settings.align, kind, start, lambda fraction: progress((1 + fraction) / 2))
     except GeometryError:
-        led = None
-    if led is not None and alike(Mapping((led,))) >= alike(Mapping((free,))) - CLEARLY:
-        return led, hints
+        if led is None:
+            raise
+        free = led
+    if led is not None:
+        measure = _measure(prepared, settings.refine, alike, weight, (led, free))
+        if measure(Mapping((led,))) >= measure(Mapping((free,))) - CLEARLY:
+            prepared.notes.extend(hinted.notes)
+            return led, hints
+    prepared.notes.extend(unhinted.notes)
     prepared.notes.append(
         "The images fit clearly better where the hints do not lead, so these were left out. Check that both lists "
         "mark the same places in the same order."
     )
     return free, None
+
+
+def _measure(
+    prepared: Prepared, settings: Refine, alike: Measure, weight: Callable[[Grid], Tensor], found: Sequence[Affine]
+) -> Measure:
+    """What tells which of some alignments is right: intensities if they go together under any, structure if not."""
+    quiet = replace(prepared, notes=[])
+    choices = [decided(quiet, affine, settings) for affine in found]
+    if any(choice.similarity == "lncc" for choice in choices):
+        return alike
+    grid = coarse_grid(prepared, choices[0])
+    return Agreement(prepared, grid, weight(grid))
 
 
 @dataclass(frozen=True, eq=False)

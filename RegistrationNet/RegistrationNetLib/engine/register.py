@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -25,7 +26,7 @@ from RegistrationNetLib.engine import devices, judge, kept, symmetric
 from RegistrationNetLib.engine.align import align
 from RegistrationNetLib.engine.constraints import Constraints
 from RegistrationNetLib.engine.features import Agreement, Similarity, coarse_grid, decided
-from RegistrationNetLib.engine.hints import CLEARLY, Hints, guided
+from RegistrationNetLib.engine.hints import Hints, guided
 from RegistrationNetLib.engine.hold import Restraint
 from RegistrationNetLib.engine.memory import peak_memory_mib
 from RegistrationNetLib.engine.mend import extend
@@ -36,6 +37,7 @@ from RegistrationNetLib.engine.prepare import Prepared, foreground, prepare
 from RegistrationNetLib.engine.refine import refine
 from RegistrationNetLib.engine.result import IsCancelled, OnProgress, Reference, Registration
 from RegistrationNetLib.engine.settings import Settings
+from RegistrationNetLib.engine.trust import CLEARLY
 
 STAGES = {"prepare": 0.05, "align": 0.2, "predict": 0.3, "refine": 0.85, "judge": 1.0}
 """Each stage and the fraction of the whole that is done at its end."""
@@ -179,8 +181,8 @@ def _register(
     with devices.flushed_denormals():
         if constraints.region is not None and initial is not None:  # whose surroundings are to stay
             affine = header.affine
-        elif hints is not None and start is None:
-            affine, hints = guided(prepared, hints, settings.align, kind, alike, advance)
+        elif hints is not None:
+            affine, hints = guided(prepared, hints, settings, start, alike, partial(_weight, body, fixed), advance)
         else:
             affine = (symmetric.align_both if even else align)(prepared, settings.align, kind, start, advance)
     refining = (symmetric.decided if even else decided)(prepared, affine, settings.refine)
@@ -190,7 +192,11 @@ def _register(
         alike = Agreement(prepared, grid, _weight(body, fixed, grid))
         before = run.stages[0]["similarity"] = alike(header)
     alignment, reached = affine, alike(Mapping((affine,)))
-    if reached <= before if hints is None else reached < before - CLEARLY:
+    worse = reached <= before if hints is None else reached < before - CLEARLY
+    if even:
+        both_ways = symmetric.alike(prepared, refining)
+        worse = both_ways(affine) <= both_ways(header.affine)
+    if worse:
         affine, reached = header.affine, before
         prepared.notes.append("The images fit best as they were given, so the affine alignment was left out.")
     run.leave(reached)

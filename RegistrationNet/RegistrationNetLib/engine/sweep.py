@@ -17,6 +17,7 @@ from torch import Tensor
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.mapping import Affine
 from RegistrationNetLib.core.ratio import soft_classes
+from RegistrationNetLib.core.slabs import spread
 from RegistrationNetLib.engine.pose import LEAST_OVERLAP, about, coarse
 from RegistrationNetLib.engine.prepare import Prepared, otsu
 
@@ -67,12 +68,8 @@ def sweep(
     prepared: Prepared, turns: Sequence[NDArray[np.float64]], progress: Callable[[float], None] = lambda fraction: None
 ) -> list[Found]:
     """The best shifts of each turn, by the correlation ratio over what both images show; best first."""
-    table = _Table.of(prepared)
-    found = []
-    for index, turn in enumerate(turns):
-        progress(index / len(turns))
-        found += table.best(turn)
-    return sorted(found, key=lambda one: -one.score)
+    found = spread(turns, _Table.of(prepared).best, progress)
+    return sorted((one for best in found for one in best), key=lambda one: -one.score)
 
 
 @dataclass(frozen=True, eq=False)

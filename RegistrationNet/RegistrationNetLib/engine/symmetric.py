@@ -28,14 +28,15 @@ from RegistrationNetLib.core.similarity import LocalCorrelation
 from RegistrationNetLib.core.slabs import at_once
 from RegistrationNetLib.engine import features
 from RegistrationNetLib.engine.align import Progress, align
-from RegistrationNetLib.engine.features import Moving
+from RegistrationNetLib.engine.features import Agreement, Moving, Similarity
 from RegistrationNetLib.engine.hold import Hold
 from RegistrationNetLib.engine.levels import Plan, levels, stored_grid
 from RegistrationNetLib.engine.mend import extend, fit_to_store, unfold
 from RegistrationNetLib.engine.pose import Pair
-from RegistrationNetLib.engine.prepare import Prepared, working_grid
+from RegistrationNetLib.engine.prepare import Prepared, foreground, working_grid
 from RegistrationNetLib.engine.refine import Level, pace, share_of
 from RegistrationNetLib.engine.settings import Align, Refine
+from RegistrationNetLib.engine.trust import Alignment
 
 _MARGIN_MM = 20.0  # around what both images show
 _SOLVED_MM = 1e-3
@@ -74,22 +75,52 @@ def even(prepared: Prepared) -> Prepared:
     )
 
 
-def align_both(prepared: Prepared, settings: Align, kind: str, start: Affine | None, progress: Progress) -> Affine:
+@at_once()
+def align_both(prepared: Prepared, settings: Align, kind: str, start: Affine | None, progress: Progress) -> Alignment:
     """Half way between the alignment of the one image to the other and that of the other to the one; where the two
-    are of different opinions, the one that makes the images more alike. Raises as `align`.
+    are of different opinions, the one that makes the images more alike. Trusted as the less trusted one.
+
+    Adds the sentences of the one taken to `prepared.notes`, or, half way, of either. Raises as `align`.
     """
-    other = swapped(prepared)
-    there = align(prepared, settings, kind, start, lambda fraction: progress(fraction / 2))
+    one, other = replace(prepared, notes=[]), replace(swapped(prepared), notes=[])
+    there = align(one, settings, kind, start, lambda fraction: progress(fraction / 2))
     back_start = None if start is None else start.inverse()
     back = align(other, settings, kind, back_start, lambda fraction: progress((1 + fraction) / 2))
     again = back.inverse()
+    trust = min(there.trust, back.trust, key=lambda trust: trust.rank)
+    if _apart(prepared, there, again) <= _APART_MM:
+        prepared.notes.extend(one.notes or other.notes)
+        return Alignment(there.matrix @ _root(there.inverse().matrix @ again.matrix), trust)
+    pairs = Pair.of(one, _COMPARED_MM, local=True), Pair.of(other, _COMPARED_MM, local=True)
+    losses = [pairs[0].loss(found) + pairs[1].loss(found.inverse()) for found in (there, again)]
+    better, notes = (there, one.notes) if losses[0] <= losses[1] else (again, other.notes)
+    prepared.notes.extend(notes)
+    return Alignment(better.matrix, trust)
+
+
+def _apart(prepared: Prepared, one: Affine, other: Affine) -> float:
+    """How far two alignments take any corner of either image from one another, mm."""
     corners, moving_corners = prepared.fixed_grid.corners(), prepared.moving_grid.corners()
-    apart = np.linalg.norm(there(corners) - again(corners), axis=1).max()
-    apart_back = np.linalg.norm(there.inverse()(moving_corners) - back(moving_corners), axis=1).max()
-    if max(apart, apart_back) > _APART_MM:
-        pairs = Pair.of(prepared, _COMPARED_MM, local=True), Pair.of(other, _COMPARED_MM, local=True)
-        return min(there, again, key=lambda one: pairs[0].loss(one) + pairs[1].loss(one.inverse()))
-    return Affine(there.matrix @ _root(there.inverse().matrix @ again.matrix))
+    there = one(corners) - other(corners)
+    back = one.inverse()(moving_corners) - other.inverse()(moving_corners)
+    return float(np.linalg.norm(np.concatenate([there, back]), axis=1).max())
+
+
+def alike(prepared: Prepared, settings: Refine) -> Callable[[Affine], float]:
+    """How alike even images are under an affine map, seen from both: of exchanged images and the inverse the same.
+
+    `settings.similarity` decided.
+    """
+    there, back = (_alike(side, settings) for side in (prepared, swapped(prepared)))
+    return lambda affine: there(Mapping((affine,))) + back(Mapping((affine.inverse(),)))
+
+
+def _alike(prepared: Prepared, settings: Refine) -> Similarity | Agreement:
+    mind = settings.similarity == "mind"
+    grid = features.coarse_grid(prepared, settings) if mind else prepared.fixed_grid
+    body = torch.from_numpy(foreground(prepared.fixed).astype(np.float32))[None, None]
+    weight = spatial.onto(body, grid.shape)
+    return Agreement(prepared, grid, weight) if mind else Similarity(prepared, weight)
 
 
 def decided(prepared: Prepared, affine: Affine, settings: Refine) -> Refine:
@@ -134,7 +165,9 @@ def refine(
 
 
 def middle_grid(prepared: Prepared, to_fixed: Affine, to_moving: Affine) -> Grid:
-    """Half way between both images, along the world's axes: what both show and a margin, on voxels about as large."""
+    """Half way between both images, along the world's axes: what both show and a margin, on voxels about as large, or
+    larger where these would be too many, as for images that lie oblique.
+    """
     halves = ((prepared.fixed_grid, to_fixed), (prepared.moving_grid, to_moving))
     grids = [Grid(grid.shape, half.inverse().matrix @ grid.voxel_to_world) for grid, half in halves]
     corners = [grid.corners() for grid in grids]
@@ -145,7 +178,8 @@ def middle_grid(prepared: Prepared, to_fixed: Affine, to_moving: Affine) -> Grid
     extent, spacing = np.maximum(high - low, 0), np.sqrt(sizes[0] * sizes[1])
     shape = np.ceil(extent / spacing - _ROUNDING).astype(int) + 1
     first = low + (extent - (shape - 1) * spacing) / 2
-    return Grid.of(shape[::-1], spacing[::-1], np.eye(3)[:, ::-1], first)
+    grid = Grid.of(shape[::-1], spacing[::-1], np.eye(3)[:, ::-1], first)
+    return working_grid(grid, prepared.max_voxels)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,9 @@ from typing import Any
 
 from RegistrationNetLib.core.mapping import Affine
 
+CLEARLY = 0.1
+"""So much more alike must images be elsewhere for what a user gave to be wrong."""
+
 _ALIKE = 0.4
 _AGREEMENT, _MARGIN = 0.5, 0.3
 _STRETCH = 1.5
@@ -18,7 +21,8 @@ class Trust:
 
     similarity: squared local correlation inside the fixed image's body, 0 to 1.
     agreement: share of the starts that led to it.
-    margin: by what share its loss is below that of the next best place; 1 where there is none.
+    margin: by what share its loss is below that of the next best place; 1 where there is none, 0 where
+        that fits better.
     overlap: how much of what the smaller field of view could share is shared.
     stretch: the largest factor by which a direction grows or shrinks.
     """
@@ -34,6 +38,11 @@ class Trust:
         """Alike, found from many starts or far better than elsewhere, and of a size that bodies have."""
         found = self.agreement >= _AGREEMENT or self.margin >= _MARGIN
         return found and self.similarity >= _ALIKE and self.stretch <= _STRETCH
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """For comparing: higher is better."""
+        return self.high, self.similarity
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for reports."""

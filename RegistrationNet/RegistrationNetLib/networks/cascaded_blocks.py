@@ -40,8 +40,7 @@ ATTENTIVE = 2  # levels with attention, the coarsest
 HEAD = 16  # channels of an attention head
 WINDOW = 4  # tokens an axis
 SUMMARY = 4  # averages an axis, each a token for all
-BLOCK = 64  # voxels an axis
-OVERLAP = 16
+OVERLAP = 4  # of a block, one part in so many
 AT_ONCE = {"cpu": 2, "cuda": 4}  # blocks in a batch; on the CPU PyTorch takes twice as long for each if it is alone
 SMOOTHER = 16  # channels
 STRIDE = 2 ** len(WIDTHS)  # A begins at half resolution
@@ -51,13 +50,14 @@ STRIDE = 2 ** len(WIDTHS)  # A begins at half resolution
 class CascadedBlocksConfig:
     """attention: False leaves of the multi-spatial extraction its convolutions; beyond the paper, "maxca" keeps it and
     puts that block behind the decoders' blocks at half and full resolution.
-    blocks: False registers the whole volume at once in stage B.
+    blocks: False registers the whole volume at once in stage B. block: their voxels along an axis.
     passes: how often stage B looks at what is left, with the same weights.
     restore: the smoother after the last fusion.
     fusion: how overlapping fields become one; "mean" weighs all blocks alike, "crop" takes the innermost."""
 
     attention: Literal[True, False, "maxca"] = True
     blocks: Literal[True, False] = True
+    block: Literal[64, 24] = 64
     passes: Literal[1, 2, 3] = 1
     restore: Literal[True, False] = True
     fusion: Literal["cosine", "mean", "crop"] = "cosine"
@@ -246,10 +246,11 @@ class CascadedBlocks(nn.Module):
     def fine(self, fixed: Tensor, warped: Tensor) -> Tensor:
         """Stages B and C: what is left between two images, estimated in blocks and fused; (N, 3, D, H, W)."""
         shape = fixed.shape[2:]
-        block = BLOCK if self.config.blocks else max(shape)
+        block = self.config.block if self.config.blocks else max(shape)
+        overlap = block // OVERLAP
         at_once = AT_ONCE.get(fixed.device.type, 1)
-        fields = self.block_fields(torch.cat([warped, fixed], dim=1), places(shape, block, OVERLAP), at_once)
-        return fuse(fields, shape, block, OVERLAP, self.config.fusion)
+        fields = self.block_fields(torch.cat([warped, fixed], dim=1), places(shape, block, overlap), at_once)
+        return fuse(fields, shape, block, overlap, self.config.fusion)
 
     def block_fields(self, pair: Tensor, blocks: Sequence[Place], at_once: int) -> Iterator[Tensor]:
         """The field of each block of the pair (N, 2, D, H, W), `at_once` of them to a batch of the network.

@@ -49,12 +49,14 @@ Block = Callable[..., nn.Module]
 class MAXCANetConfig:
     """regional, dilated: False makes that branch of every block the identity. attention: "global" puts plain
     cross-covariance attention over the whole volume in place of both, with equal parameters. host: the network that
-    holds the blocks. flow_update: "sum" adds a level's field to those before it, as CorrMLP's code does."""
+    holds the blocks. region: its voxels along an axis. flow_update: "sum" adds a level's field to those before it, as
+    CorrMLP's code does."""
 
     regional: Literal[True, False] = True
     dilated: Literal[True, False] = True
     attention: Literal["multi-axis", "global"] = "multi-axis"
     host: Literal["corrmlp", "voxelmorph", "udrnet"] = "corrmlp"
+    region: Literal[8, 4] = 8
     flow_update: Literal["compose", "sum"] = "compose"
 
 
@@ -159,7 +161,13 @@ class MAXCANet(nn.Module):
     def __init__(self, config: MAXCANetConfig = MAXCANetConfig()) -> None:
         super().__init__()
         self.config = config
-        block = partial(MAXCABlock, regional=config.regional, dilated=config.dilated, attention=config.attention)
+        block = partial(
+            MAXCABlock,
+            region=config.region,
+            regional=config.regional,
+            dilated=config.dilated,
+            attention=config.attention,
+        )
         self.host: nn.Module
         if config.host == "voxelmorph":
             self.host = VoxelMorph(VoxelMorphConfig(attention="maxca"), block)

@@ -6,6 +6,7 @@ Each is prepared once, when it is first asked for, and kept in a cache.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from functools import cached_property
@@ -74,8 +75,8 @@ class Cases:
                 f"'{folder}' has {len(names)} images that match '{data.only}'; {data.held_back} are held back, and at "
                 "least two must be left to learn from."
             )
-        apart = {names[round(k)] for k in np.linspace(1, len(names) - 1, data.held_back)}
-        return cls(data, cache, tuple(name for name in names if name not in apart), tuple(sorted(apart)))
+        held = apart(names, data.held_back)
+        return cls(data, cache, tuple(name for name in names if name not in held), held)
 
     def __getitem__(self, name: str) -> Case:
         """Raises InputError, naming it, for a file that cannot be used."""
@@ -154,6 +155,11 @@ class Cases:
             grid = _around(self._first)
         upright = Turn.of(grid).grid(grid)
         return upright.resampled(seen_shape(upright, spacing))
+
+
+def apart(names: Sequence[str], count: int) -> tuple[str, ...]:
+    """Those of the sorted names that are held back: spread over all but the first."""
+    return tuple(sorted({names[round(k)] for k in np.linspace(1, len(names) - 1, count)}))
 
 
 def _around(labels: Image) -> Grid:

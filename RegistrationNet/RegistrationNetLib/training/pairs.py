@@ -148,10 +148,12 @@ class Scans:
 
 
 def _made_up(fixed: Tensor, moving: Tensor, count: int, settings: Train, generator: torch.Generator) -> Pair:
-    """Scans of two label maps, each moved, deformed and shown in a contrast of its own."""
+    """Scans of two label maps, each moved, deformed and shown in a contrast of its own, at times not all of it; the
+    labels know what is hidden.
+    """
     here, there = _places(fixed.shape[2:], settings.change, settings.data.spacing_mm, generator, fixed.device)
     one, two = _nearest(fixed, here), _nearest(moving, there)
-    shown = [synthesis.painted(labels, count, generator) for labels in (one, two)]
+    shown = [synthesis.cut(synthesis.painted(labels, count, generator), generator) for labels in (one, two)]
     return Pair(shown[0], shown[1], one, two, count)
 
 

@@ -23,6 +23,7 @@ _BLOBS = 0.14, 0.3  # size of its shapes, of the volume
 _DARK_AIR = 0.5  # how often label 0 is black, as around a head
 _NOISE, _BLUR, _BIAS, _GAMMA = 0.06, 1.0, 0.4, 0.4
 _THICK = 3.0  # times coarser at most along one axis
+_CUT, _DEEPEST_CUT = 0.25, 0.25  # how often a field of view ends early at one side, and by how much of it at most
 _LOW, _HIGH = 0.002, 0.998  # of the values, that become 0 and 1: as preparation does with real scans
 
 
@@ -118,6 +119,18 @@ def weathered(image: Tensor, amount: float, generator: torch.Generator) -> Tenso
         image = spatial.resize(spatial.onto(image, thick), shape)
     level = amount * _NOISE * uniform(generator, 0, 1)
     return scaled(image + level * torch.randn(tuple(shape), generator=generator).to(device)[None, None])
+
+
+def cut(image: Tensor, generator: torch.Generator) -> Tensor:
+    """A scan as it is, or at times with nothing shown at one side, as a field of view may end within the body."""
+    if uniform(generator, 0, 1) > _CUT:
+        return image
+    axis, far = (int(torch.randint(n, (), generator=generator)) for n in (3, 2))
+    size = image.shape[2 + axis]
+    depth = round(size * uniform(generator, 0, _DEEPEST_CUT))
+    shown = image.clone()
+    shown.narrow(2 + axis, (size - depth) * far, depth).zero_()
+    return shown
 
 
 def scaled(image: Tensor) -> Tensor:

@@ -96,3 +96,21 @@ def test_topology_changes_by_pieces_tunnels_and_cavities(after, change):
     assert metrics.topology_change(cube(4, 7), after, [1]) == change
     assert metrics.topology_change(after, cube(4, 7), [1]) == change
     assert metrics.topology_change(5 * cube(4, 7), 5 * after, [1, 5]) == change
+
+
+def test_images_that_are_the_same_are_wholly_alike_and_a_difference_counts_by_its_square():
+    image = np.random.default_rng(0).random((4, 5, 6), np.float32)
+    assert metrics.one_minus_mse(image, image) == 1
+    half = image.copy()
+    half[:2] += 0.1
+    assert metrics.one_minus_mse(image, half) == pytest.approx(1 - 0.01 / 2, abs=1e-7)
+    assert metrics.one_minus_mse(np.zeros(4, np.uint8), np.ones(4, np.uint8)) == 0  # not 255 squared
+
+
+def test_global_correlation_is_numpys_and_blind_to_brightness_and_contrast():
+    rng = np.random.default_rng(0)
+    one, other = rng.random((4, 5, 6)), rng.random((4, 5, 6))
+    assert metrics.ncc(one, other) == pytest.approx(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+    assert metrics.ncc(one, 3 * one + 7) == pytest.approx(1)
+    assert metrics.ncc(one, -one) == pytest.approx(-1)
+    assert metrics.ncc(one, np.ones_like(one)) == 0

@@ -1,13 +1,15 @@
 """Slabs: they cover a volume once, and threads that share them change nothing."""
 
 import threading
+import time
 
 import pytest
 import torch
 
 from RegistrationNetLib.core import slabs
 from RegistrationNetLib.core.filters import smooth
-from RegistrationNetLib.core.slabs import at_once, each
+from RegistrationNetLib.core.slabs import at_once, each, spread
+from RegistrationNetLib.core.threads import flushes_denormals
 
 
 @pytest.fixture
@@ -48,3 +50,29 @@ def test_within_one_operation_takes_one_thread(two_threads):
     with at_once():
         assert torch.get_num_threads() == 1
         assert set(each(torch.zeros((1, 1, 90, 80, 70)), lambda rows: torch.get_num_threads())) == {1}
+
+
+def test_progress_is_told_to_the_caller_in_its_own_thread_and_ends_the_work_by_raising(two_threads):
+    told, begun = [], []
+    with at_once():
+        assert spread(range(8), lambda part: part**2, lambda done: told.append((done, threading.get_ident()))) == [
+            part**2 for part in range(8)
+        ]
+
+    def stop(done: float) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError), at_once():
+        spread(range(200), lambda part: begun.append(part) or time.sleep(0.002), stop)
+    assert told == [((index + 1) / 8, threading.get_ident()) for index in range(8)]
+    assert len(begun) < 50
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_threads_treat_numbers_next_to_zero_as_the_one_they_work_for(two_threads, flushed):
+    torch.set_flush_denormal(flushed)
+    try:
+        with at_once():
+            assert set(spread(range(4), lambda part: flushes_denormals())) == {flushed}
+    finally:
+        torch.set_flush_denormal(False)

@@ -1,11 +1,12 @@
-"""Small made-up anatomy: an ellipsoid full of smooth texture on air, on any grid, through any map."""
+"""Small made-up anatomy: an ellipsoid full of smooth texture on air, on any grid, through any map; and a spine."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
-from RegistrationNetLib.core.mapping import Mapping
+from RegistrationNetLib.core.mapping import Affine, Mapping
 
 RADII = np.array([38.0, 46.0, 33.0])  # mm
 _TEXTURE_MM = 2.0
@@ -28,6 +29,23 @@ def image(onto: Grid, mapping: Mapping | None = None, name: str = "made up") -> 
 
 def body(onto: Grid) -> np.ndarray:
     return np.linalg.norm(onto.points() / RADII, axis=-1) < 0.9
+
+
+def spine(slices: int, period: float, bend_mm: float = 0.0) -> Image:
+    """Equal vertebrae, one every `period` mm, about the world's origin, in a curve of so many mm to the side."""
+    where = Grid.of((slices, 20, 20), (3.0, 3.0, 3.0), np.eye(3)[:, ::-1], (-28.5, -28.5, -1.5 * (slices - 1)))
+    x, y, z = np.moveaxis(where.points(), -1, 0)
+    x = x - bend_mm * np.sin(z / period)
+    across = np.exp(-((x / 14) ** 2) - ((y - 3) / 10) ** 2) * (1 + 0.3 * np.sin(x / 4) * np.cos(y / 5))
+    values = 1000 * across * (1 + 0.6 * np.cos(2 * np.pi * z / period))
+    return Image(values.astype(np.float32)[None], where, name="spine")
+
+
+def shifted(by: ArrayLike) -> Affine:
+    """x -> x + by, mm."""
+    matrix = np.eye(4)
+    matrix[:3, 3] = by
+    return Affine(matrix)
 
 
 def _texture() -> np.ndarray:

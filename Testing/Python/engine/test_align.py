@@ -10,11 +10,15 @@ from RegistrationNetLib.core.errors import GeometryError
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
+from RegistrationNetLib.core.threads import threads
 from RegistrationNetLib.engine.align import align
+from RegistrationNetLib.engine.pose import Pair
 from RegistrationNetLib.engine.prepare import prepare
 from RegistrationNetLib.engine.settings import Align, Prepare
 from RegistrationNetLib.engine.trust import Alignment
-from Testing.Python.engine.anatomy import body, grid, image
+from Testing.Python.engine.anatomy import body, grid, image, shifted, spine
+
+COARSE = Align(coarse_mm=14, fine_mm=6, starts=3)
 
 
 def affine(degrees, shift, scales=(1.0, 1.0, 1.0)) -> Affine:
@@ -51,6 +55,25 @@ def test_a_start_reaches_what_blind_search_does_not():
     assert found(truth, "rigid", start=affine((0, 0, 160), (0, 0, 0)))[1] < 0.5
 
 
+def test_a_start_is_followed_where_another_place_fits_but_little_better():
+    """Vertebrae along a slight curve: each is most like itself, and almost as much like its neighbours."""
+    prepared = prepare(spine(20, 27.0, bend_mm=4), spine(38, 27.0, bend_mm=4), Prepare())
+    fits = Pair.of(prepared, 6.0, local=True)
+    assert fits.loss(shifted((0, 0, 0))) < fits.loss(shifted((0, 0, 27))) < 0.05
+    found = align(prepared, COARSE, "rigid", shifted((0, 0, 27)))
+    assert found((0, 0, 0))[2] == pytest.approx(27, abs=3)
+    assert not prepared.notes
+
+
+def test_a_start_that_makes_no_sense_is_recovered_from_and_it_is_said(coarse_phantom):
+    pair = coarse_phantom
+    prepared = prepare(pair.fixed, pair.moving, Prepare())
+    found = align(prepared, COARSE, "rigid", affine((150, 20, 0), (70, -40, 90)))
+    error = np.linalg.norm(found(pair.fixed_landmarks) - pair.moving_landmarks, axis=1)
+    assert np.median(error) < 9  # two voxels; what deforms is left
+    assert [note for note in prepared.notes if "The initial transform was not followed" in note]
+
+
 def test_identical_images_stay_where_they_are():
     fixed = image(grid())
     result = align(prepare(fixed, fixed, Prepare()), Align(), "affine")
@@ -72,7 +95,7 @@ def test_headers_that_are_turned_by_quarters_are_seen_through_and_said(coarse_ph
     result = align(prepared, Align(), "affine")
     error = np.linalg.norm(result(pair.fixed_landmarks) - Affine(turn)(pair.moving_landmarks), axis=1)
     assert np.median(error) < 4.5  # one voxel
-    (note,) = (note for note in prepared.notes if "The headers say otherwise" in note)
+    (note,) = (note for note in prepared.notes if f"The headers say otherwise, but '{turned.name}'" in note)
     assert abs(int(note.split(" degrees")[0].split()[-1]) - max(degrees)) < 20
 
 
@@ -127,6 +150,15 @@ def test_progress_only_grows_and_can_stop_the_search():
         align(prepared, Align(), "rigid", progress=stop)
 
 
+def test_threads_that_share_the_search_change_no_bit(coarse_phantom):
+    prepared = prepare(coarse_phantom.fixed, coarse_phantom.moving, Prepare())
+    found = []
+    for count in (1, 2):
+        with threads(count):
+            found.append(align(prepared, COARSE, "affine").matrix)
+    assert np.array_equal(*found)
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_sixty_millimetres_and_forty_five_degrees_are_not_too_far(coarse_phantom, seed):
     rng = np.random.default_rng(seed)
@@ -142,7 +174,7 @@ def test_sixty_millimetres_and_forty_five_degrees_are_not_too_far(coarse_phantom
 def test_each_way_to_turn_a_box_is_found_when_all_are_asked_for(coarse_phantom, way):
     turn = np.eye(4)
     turn[:3, :3] = Rotation.create_group("O").as_matrix()[way]
-    settings = Align(orientations="any", coarse_mm=14, fine_mm=6, starts=3)
+    settings = replace(COARSE, orientations="any")
     assert _found_again(coarse_phantom, turn, settings, "rigid")[0] < 9  # two voxels; what deforms is left
 
 

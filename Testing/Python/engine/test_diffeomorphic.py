@@ -127,7 +127,7 @@ def test_what_belongs_to_one_image_alone_is_refused(coarse_phantom, what):
         "hints": {"constraints": Constraints(hints=(np.zeros((4, 3)), np.ones((4, 3))))},
         "deformation": {"initial": Mapping((Displacement(np.zeros((3, 4, 4, 4), np.float32), grid(30.0)),))},
     }
-    with pytest.raises(SettingsError, match=r"refine\.symmetric"):
+    with pytest.raises(SettingsError, match="--no-refine-symmetric"):
         register(fixed, moving, SYMMETRIC, **given[what])
 
 
@@ -162,12 +162,15 @@ from RegistrationNetLib.files.images import read_image
 fixed, moving = (read_image(name) for name in sys.argv[1:3])
 torch.set_num_threads(int(sys.argv[4]))
 found = register(fixed, moving, Settings.preset("fast")).mapping
-np.save(sys.argv[3], found(fixed.grid.points()) / fixed.grid.spacing.min())
+moved = found(fixed.grid.points()) / fixed.grid.spacing.min()
+np.save(sys.argv[3], np.concatenate([found.affine.matrix.ravel(), moved.ravel()]))
 """
 
 
 def elsewhere(data_folder: Path, file: Path, threads: int) -> NDArray[np.float64]:
-    """Where a process of its own, of so many threads, takes the voxels of a real pair, in voxels."""
+    """The affine part of what a process of its own, of so many threads, finds for a real pair, and where the whole
+    takes the voxels, in voxels.
+    """
     names = [str(data_folder / name) for name in REAL["head"]]
     # Threads that wait asleep: on a busy machine they would else spin on each other.
     calm = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-from RegistrationNetLib.core.errors import InputError
+from RegistrationNetLib.core.errors import GeometryError, InputError
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
@@ -19,6 +20,7 @@ from RegistrationNetLib.engine.mend import corner_determinant
 from RegistrationNetLib.engine.register import register
 from RegistrationNetLib.engine.settings import Settings
 from RegistrationNetLib.phantom import PhantomPair, Tissue, true_error
+from Testing.Python.engine.anatomy import shifted, spine
 
 FAST = Settings.preset("fast")
 IDENTITY = Affine(np.eye(4))
@@ -170,15 +172,6 @@ def test_hints_in_the_wrong_order_are_left_out_altogether(coarse_phantom, free):
     assert len(result.report["constraints"]["hints"]["left_out"]) == len(hints[0])
 
 
-def spine(slices: int, period: float) -> Image:
-    """Equal vertebrae, one every `period` mm, about the world's origin."""
-    where = Grid.of((slices, 20, 20), (3.0, 3.0, 3.0), np.eye(3)[:, ::-1], (-28.5, -28.5, -1.5 * (slices - 1)))
-    x, y, z = np.moveaxis(where.points(), -1, 0)
-    across = np.exp(-((x / 14) ** 2) - ((y - 3) / 10) ** 2) * (1 + 0.3 * np.sin(x / 4) * np.cos(y / 5))
-    values = 1000 * across * (1 + 0.6 * np.cos(2 * np.pi * z / period))
-    return Image(values.astype(np.float32)[None], where, name="spine")
-
-
 @pytest.mark.parametrize("direction", [1, -1])
 def test_hints_lead_where_the_images_repeat_themselves(direction):
     """Equal vertebrae fit one too high and one too low as well."""
@@ -188,6 +181,66 @@ def test_hints_lead_where_the_images_repeat_themselves(direction):
     rigid = replace(FAST, transform="rigid")
     result = register(spine(40, period), spine(64, period), rigid, constraints=Constraints(hints=(fixed, moving)))
     np.testing.assert_allclose(result.mapping(fixed), moving, atol=1.0)
+
+
+def test_hints_bring_together_images_that_lie_too_far_apart_without_them(coarse_phantom):
+    pair = coarse_phantom
+    away = shifted((0, 0, 1500))
+    moving = replace(pair.moving, grid=Grid(pair.moving.grid.shape, away.matrix @ pair.moving.grid.voxel_to_world))
+    rigid = replace(FAST, transform="rigid")
+    with pytest.raises(GeometryError, match="mm apart"):
+        register(pair.fixed, moving, rigid)
+    hints = Constraints(hints=(pair.fixed_landmarks, away(pair.moving_landmarks)))
+    result = register(pair.fixed, moving, rigid, constraints=hints)
+    apart = np.linalg.norm(result.mapping(pair.fixed_landmarks) - away(pair.moving_landmarks), axis=1)
+    assert np.median(apart) < 9  # two voxels; what deforms is left
+    assert result.report["constraints"]["hints"]["left_out"] == []
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_hints_correct_an_initial_transform(count):
+    """It leads one vertebra too low, and turns as it should."""
+    turn = Affine(np.diag((-1.0, -1.0, 1.0, 1.0)))  # half a turn about the spine, which one point cannot tell
+    period = 27.0
+    long = spine(64, period)
+    moving = replace(long, grid=Grid(long.grid.shape, turn.matrix @ long.grid.voxel_to_world))
+    fixed = np.array([[5.0, 0.0, -20.0], [-8.0, 6.0, 0.0], [0.0, -5.0, 15.0], [4.0, 4.0, 30.0]])[:count]
+    wanted = shifted((0, 0, period))(turn(fixed))
+    initial = Affine(shifted((0, 0, -period)).matrix @ turn.matrix)
+    rigid = replace(FAST, transform="rigid")
+    hints = Constraints(hints=(fixed, wanted))
+    result = register(spine(40, period), moving, rigid, initial=Mapping((initial,)), constraints=hints)
+    np.testing.assert_allclose(result.mapping(fixed), wanted, atol=1.0)
+    np.testing.assert_allclose(result.mapping.affine.matrix[:3, :3], turn.matrix[:3, :3], atol=0.05)
+
+
+def body_of_cells(onto: Grid, z: float, brightness: tuple[float, ...], air: float, sigma: float) -> np.ndarray:
+    """A body `z` mm higher or lower, each cell of it of one of four tissues, blurred by so many voxels."""
+    rng = np.random.default_rng(0)
+    middles, tissue = rng.uniform(-45, 45, (500, 3)), rng.integers(0, 4, 500)
+    points = onto.points() - (0, 0, z)
+    inside = np.linalg.norm(points / (30, 34, 28), axis=-1) < 1
+    return gaussian_filter(
+        np.where(inside, np.array(brightness)[tissue[cKDTree(middles).query(points)[1]]], air), sigma
+    )
+
+
+def test_right_hints_are_kept_between_ct_and_mr_though_another_place_correlates_more():
+    """Beside the body lies a blurred one whose brightness, unlike the body's, goes with that of the MR scan."""
+    where, wide = (Grid.of((32, 32, size), (3.0, 3.0, 3.0), np.eye(3), (-46.5,) * 3) for size in (32, 56))
+    mr = body_of_cells(where, 0, (0.25, 0.5, 0.75, 1.0), 0.0, 0.6)
+    body = body_of_cells(wide, 0, (0.3, -0.09, 0.2, 0.02), -1.0, 0.6)
+    other = body_of_cells(wide, 72, (-0.05, 0.05, 0.15, 0.25), -1.0, 1.2)
+    ct = np.where(wide.points()[..., 2] < 36, body, other)
+    scans = (
+        Image((1000 * data + 10 * np.random.default_rng(1).standard_normal(data.shape)).astype(np.float32)[None], grid)
+        for data, grid in ((mr, where), (ct, wide))
+    )
+    points = np.array([[20.0, 0, 0], [-10, 15, 0], [0, -20, 10], [0, 5, -18]])
+    rigid = replace(FAST, transform="rigid")
+    result = register(*scans, rigid, constraints=Constraints(hints=(points, points)))
+    assert result.report["constraints"]["hints"]["left_out"] == []
+    assert np.linalg.norm(result.mapping(points) - points, axis=1).max() < 3  # one voxel
 
 
 def test_hints_count_inside_a_region_and_move_nothing_outside(coarse_phantom):

@@ -271,6 +271,15 @@ def test_all_blocks_and_passes_share_one_network_and_A_has_its_own():
     assert sum(len(x) for x in seen) == 2 * 2  # blocks, passes
 
 
+@torch.no_grad()
+def test_small_crops_are_cut_into_small_blocks():
+    network = made(block=24, restore=False)
+    seen = watch(network.block)
+    network(*pair(32, 32, 48))  # steps of 18: 2 x 2 x 3 blocks
+    assert sum(len(x) for x in seen) == 2 * 2 * 3
+    assert {tuple(x.shape[2:]) for x in seen} == {(24, 24, 24)}
+
+
 def largest_seen(network: CascadedBlocks, shape: tuple[int, ...]) -> int:
     """Voxels times channels of the largest tensor that any layer of the block network takes or gives."""
     sizes: list[int] = []

@@ -159,6 +159,7 @@ def test_blocks_have_the_heads_of_the_papers_code():
         ({"regional": False}, "dilated", None),
         ({"dilated": False}, None, "regional"),
         ({"attention": "global"}, "global", "global"),
+        ({"region": 4}, "dilated", "regional"),
     ],
     ids=str,
 )
@@ -169,6 +170,7 @@ def test_switches_reach_every_block_of_every_host(host: str, switches: dict, dil
         for branch, axis in ((block.dilated, dilated), (block.regional, regional)):
             assert (branch.axis if isinstance(branch, XCA) else None) == axis
             assert isinstance(branch, XCA | Same)
+            assert not isinstance(branch, XCA) or branch.region == switches.get("region", 8)
 
 
 @pytest.mark.parametrize("host", ["voxelmorph", "udrnet"])

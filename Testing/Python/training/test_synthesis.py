@@ -85,3 +85,21 @@ def test_the_same_seed_gives_the_same_scan():
     assert torch.equal(synthesis.painted(labels, 26, seeded(3)), synthesis.painted(labels, 26, seeded(3)))
     assert torch.equal(labels, synthesis.shapes(SHAPE, seeded(), CPU))
     assert not torch.equal(labels, synthesis.shapes(SHAPE, seeded(9), CPU))
+
+
+def test_a_field_of_view_ends_early_at_times_at_one_side_and_never_by_much():
+    image = torch.ones((1, 1, 28, 32, 24))
+    shown = [synthesis.cut(image, seeded(seed)) for seed in range(200)]
+    hidden = [one == 0 for one in shown if bool((one == 0).any())]
+    assert 0.1 < len(hidden) / len(shown) < 0.4
+    sides = set()
+    for one in hidden:
+        slices = [one[0, 0].movedim(axis, 0).flatten(1).all(dim=1) for axis in range(3)]
+        (axis,) = (axis for axis in range(3) if slices[axis].any())
+        along = slices[axis]
+        assert int(along.sum()) * (one.numel() // len(along)) == int(one.sum())  # whole slices, and nothing else
+        assert int(along.sum()) <= 0.25 * len(along) + 1
+        assert bool(along[0]) != bool(along[-1])
+        sides.add((axis, bool(along[0])))
+    assert len(sides) == 6
+    assert float(image.min()) == 1
