@@ -15,6 +15,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -22,8 +24,8 @@ import psutil
 from RegistrationNetLib.core import errors
 from RegistrationNetLib.engine import parcel
 from RegistrationNetLib.engine.request import Request, put_request
-from RegistrationNetLib.engine.result import OnProgress, Registration
-from RegistrationNetLib.engine.worker import CANCEL, ENDED, ERROR, NEXT, PID, POLL_S, PROGRESS
+from RegistrationNetLib.engine.result import NOBODY, OnProgress, Registration, Watch
+from RegistrationNetLib.engine.worker import CANCEL, ENDED, ERROR, NEXT, PID, POLL_S, PROGRESS, SIMILARITY, get_preview
 
 KILL_AFTER_S = 1.0
 
@@ -31,10 +33,10 @@ KILL_AFTER_S = 1.0
 class Job:
     """A registration under way. `poll` now and then, or `wait`; `cancel` at any moment."""
 
-    def __init__(self, request: Request, on_progress: OnProgress | None = None) -> None:
-        self._on_progress = on_progress
+    def __init__(self, request: Request, on_progress: OnProgress | None = None, watch: Watch = NOBODY) -> None:
+        self._on_progress, self._watch = on_progress, watch
         self._folder = Path(tempfile.mkdtemp(prefix="registrationnet-"))
-        self._lines_seen = 0
+        self._seen: Counter[str] = Counter()
         self._kill_at: float | None = None
         try:
             put_request(self._folder, request)
@@ -49,19 +51,30 @@ class Job:
         return not self._folder.exists() or (self._folder / ENDED).exists() or not self._worker.lives
 
     def poll(self) -> bool:
-        """Hand on the progress made since the last call; True when the computation has ended. A worker that was asked
-        to stop, and did not within KILL_AFTER_S, is killed here."""
+        """Hand on what there is to see since the last call; True when the computation has ended. A worker that was
+        asked to stop, and did not within KILL_AFTER_S, is killed here."""
         ended = self.done
         if not ended and self._kill_at is not None and time.monotonic() > self._kill_at:
             self._worker.kill()
             warm_up()
-        progress = self._folder / PROGRESS
-        if self._on_progress and self._kill_at is None and progress.exists():
-            lines = progress.read_text().split("\n")[:-1]
-            for line in lines[self._lines_seen :]:
-                self._on_progress(*json.loads(line))
-            self._lines_seen = len(lines)
+        if self._kill_at is None:
+            self._hand_on(PROGRESS, self._on_progress)
+            self._hand_on(SIMILARITY, self._watch.similarity)
+            self._show_previews()
         return ended
+
+    def _hand_on(self, file: str, to: Callable[..., None] | None) -> None:
+        """New lines of a file, each the arguments of a call."""
+        if to is not None and (self._folder / file).exists():
+            lines = (self._folder / file).read_text().split("\n")[:-1]
+            for line in lines[self._seen[file] :]:
+                to(*json.loads(line))
+            self._seen[file] = len(lines)
+
+    def _show_previews(self) -> None:
+        while self._watch.preview is not None and (image := get_preview(self._folder, self._seen["previews"])):
+            self._seen["previews"] += 1
+            self._watch.preview(image)
 
     def wait(self) -> Registration:
         """The result, once it is there. Raises what the worker raised, Cancelled, or RegistrationError for a crash."""

@@ -1,7 +1,8 @@
 """The process that computes registrations for another: `python -m RegistrationNetLib.engine.worker FOLDER PARENT`.
 
-Whoever asks writes the folder of a request into `FOLDER/next.json` and gets there: `progress.jsonl`, line by line, and
-in the end what was found or `error.json`, then `ended`. A file `cancel` asks to stop. From the second request on
+Whoever asks writes the folder of a request into `FOLDER/next.json` and gets there: `progress.jsonl` and
+`similarity.jsonl`, line by line, `preview-0`, `preview-1` ..., and in the end what was found or `error.json`, then
+`ended`. A file `cancel` asks to stop. From the second request on
 PyTorch, the network and the GPU's context are loaded already. The worker leaves when its parent or its folder is gone,
 or after a while without a request.
 
@@ -16,19 +17,34 @@ import os
 import sys
 import time
 import traceback
+from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import TextIO
 
 import psutil
 
 from RegistrationNetLib.core import errors
+from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.engine import parcel
 from RegistrationNetLib.engine.request import get_request
+from RegistrationNetLib.engine.result import Watch
 
-NEXT, CANCEL, PROGRESS, ERROR, ENDED, PID = "next.json", "cancel", "progress.jsonl", "error.json", "ended", "pid.json"
+NEXT, CANCEL, ERROR, ENDED, PID = "next.json", "cancel", "error.json", "ended", "pid.json"
+PROGRESS, SIMILARITY = "progress.jsonl", "similarity.jsonl"
 POLL_S = 0.02
 _IDLE_S = 600.0
 _LOOK_S = 1.0
 """How often it is looked whether the parent still lives."""
+
+
+def put_preview(order: Path, number: int, image: Image) -> None:
+    parcel.put_image(order, f"preview-{number}", image)
+
+
+def get_preview(order: Path, number: int) -> Image | None:
+    """None while there is none of this number, from 0."""
+    return parcel.get_image(order, f"preview-{number}")
 
 
 def serve(folder: Path, parent: int, idle_s: float = _IDLE_S) -> None:
@@ -83,12 +99,12 @@ def _compute(order: Path, parent: int) -> None:
     def cancelled() -> bool:
         return (order / CANCEL).exists() or not psutil.pid_exists(parent)
 
-    request = get_request(order)
-    with (order / PROGRESS).open("a") as progress:
+    request, previews = get_request(order), count()
+    with (order / PROGRESS).open("a") as progress, (order / SIMILARITY).open("a") as similarity:
 
-        def report(stage: str, fraction: float, message: str) -> None:
-            progress.write(json.dumps([stage, fraction, message]) + "\n")
-            progress.flush()
+        def report(*line: str | float, to: TextIO = progress) -> None:
+            to.write(json.dumps(line) + "\n")
+            to.flush()
 
         registration = register(
             request.fixed,
@@ -100,6 +116,7 @@ def _compute(order: Path, parent: int) -> None:
             constraints=request.constraints,
             on_progress=report,
             cancelled=cancelled,
+            watch=Watch(partial(report, to=similarity), lambda image: put_preview(order, next(previews), image)),
         )
     parcel.put_registration(order, registration)
 

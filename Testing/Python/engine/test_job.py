@@ -12,11 +12,14 @@ import pytest
 
 from RegistrationNetLib.core.errors import Cancelled, InputError, RegistrationError
 from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.core.mapping import Mapping
+from RegistrationNetLib.core.resample import warp
 from RegistrationNetLib.engine import job as jobs
 from RegistrationNetLib.engine.constraints import Constraints
 from RegistrationNetLib.engine.job import Job, warm_up
 from RegistrationNetLib.engine.register import register
 from RegistrationNetLib.engine.request import Request
+from RegistrationNetLib.engine.result import Watch
 from RegistrationNetLib.engine.settings import Settings
 from RegistrationNetLib.engine.worker import serve
 
@@ -44,6 +47,24 @@ def test_the_result_is_that_of_the_engine_and_nothing_is_left_on_disk(request_, 
     assert seen[-1][1] == 1.0
     assert job.done
     assert not folder_of(job).exists()
+
+
+def test_who_looks_on_sees_the_similarity_rise_and_the_moving_image_come_nearer(request_, coarse_phantom):
+    values, previews = [], []
+    Job(request_, watch=Watch(lambda *value: values.append(value), previews.append)).wait()
+    sizes = [size for size, _ in values]
+    assert sizes == sorted(sizes, reverse=True)  # from coarse to fine
+    assert len(set(sizes)) >= 2
+    for size in set(sizes):
+        at = [value for one, value in values if one == size]
+        assert at[-1] > at[0]
+    assert len(previews) == len(set(sizes)) - 1
+    for image in previews:
+        assert 0 <= image.data.min() < image.data.max() <= 1
+    fixed = warp(coarse_phantom.fixed, Mapping(), previews[-1].grid)
+    moving = warp(coarse_phantom.moving, Mapping(), previews[-1].grid)
+    alike = [np.corrcoef(fixed.data.ravel(), image.data.ravel())[0, 1] for image in (moving, previews[-1])]
+    assert alike[1] > alike[0]
 
 
 def test_constraints_hold_in_the_other_process_too(request_, coarse_phantom):
