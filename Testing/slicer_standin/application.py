@@ -93,32 +93,34 @@ def _filing(scene: Any) -> Iterator[None]:
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def added(scene: Any, event: str, node: Any) -> None:
-        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-        wanted = any(node.IsA(kind) for kind in _FILED) and not node.IsA("vtkMRMLColorNode")
-        if (
-            wanted
-            and not node.GetHideFromEditors()
-            and not scene.IsImporting()
-            and not hierarchy.GetItemByDataNode(node)
-        ):
-            hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+        if not scene.IsImporting():  # the items come with the scene, in a node of their own
+            _file(scene, node)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def leaving(scene: Any, event: str, node: Any) -> None:
-        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-        item = hierarchy.GetItemByDataNode(node)
-        if item and not scene.IsClosing():
-            hierarchy.RemoveItem(item, False, False)
+        if not scene.IsClosing():
+            hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+            hierarchy.RemoveItem(hierarchy.GetItemByDataNode(node), False, False)
 
-    tags = [
-        scene.AddObserver(scene.NodeAddedEvent, added),
-        scene.AddObserver(scene.NodeAboutToBeRemovedEvent, leaving),
-    ]
+    def imported(scene: Any, event: str) -> None:
+        for node in [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())]:
+            _file(scene, node)
+
+    observers = {"NodeAddedEvent": added, "NodeAboutToBeRemovedEvent": leaving, "EndImportEvent": imported}
+    tags = [scene.AddObserver(getattr(scene, event), observer) for event, observer in observers.items()]
     try:
         yield
     finally:
         for tag in tags:
             scene.RemoveObserver(tag)
+
+
+def _file(scene: Any, node: Any) -> None:
+    if node.GetHideFromEditors() or node.IsA("vtkMRMLColorNode") or not any(node.IsA(kind) for kind in _FILED):
+        return
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    if not hierarchy.GetItemByDataNode(node):
+        hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
 
 
 def _close(app: Any) -> None:

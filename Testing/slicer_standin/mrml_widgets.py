@@ -9,7 +9,7 @@ import vtk
 from PySide6 import QtGui, QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
 
-from slicer_standin.node_combo_box import ObservesScene, qMRMLCheckableNodeComboBox, qMRMLNodeComboBox
+from slicer_standin.node_combo_box import ObservesScene, observe, qMRMLCheckableNodeComboBox, qMRMLNodeComboBox
 from slicer_standin.pythonqt import stand_in, stored
 
 _SEVERAL = QtWidgets.QAbstractItemView.ExtendedSelection
@@ -47,7 +47,7 @@ class qMRMLTableView(QtWidgets.QTableView):
         if self._node is not None:
             self._node.RemoveObserver(self._tag)
         self._node = node
-        self._tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._fill) if node is not None else None
+        self._tag = observe(self, node, vtk.vtkCommand.ModifiedEvent, self._fill) if node is not None else None
         self._fill()
 
     def _fill(self, *_: Any) -> None:

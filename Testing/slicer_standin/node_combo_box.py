@@ -7,6 +7,7 @@ the scene's order, then the actions; which entry is current after one goes is le
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakMethod
 
 import vtk
 from PySide6 import QtWidgets
@@ -34,10 +35,8 @@ class ObservesScene:
         for tag in self.__dict__.get("_sceneTags", ()):
             before.RemoveObserver(tag)
         self._scene = scene
-        self._sceneTags = [
-            scene.AddObserver(getattr(scene, event), self._sceneEvent) for event in self._EVENTS if scene
-        ]
-        self.destroyed.connect(_forgetting(scene, self._sceneTags))
+        events = [getattr(scene, name) for name in self._EVENTS] if scene else []
+        self._sceneTags = [observe(self, scene, event, self._sceneEvent) for event in events]
         self._sceneSet()
 
     def _sceneEvent(self, scene: Any, event: str) -> None:
@@ -50,12 +49,18 @@ class ObservesScene:
         pass
 
 
-def _forgetting(scene: Any, tags: list[int]) -> Any:
-    def forget(*_: Any) -> None:
-        for tag in tags:
-            scene.RemoveObserver(tag)
+def observe(widget: Any, subject: Any, event: Any, method: Any) -> int:
+    """Call a method of the widget on an event, as long as the widget lives, which it does not for this."""
+    weak = WeakMethod(method)
 
-    return forget
+    def notify(caller: Any, name: str) -> None:
+        found = weak()
+        if found is not None:
+            found(caller, name)
+
+    tag = subject.AddObserver(event, notify)
+    widget.destroyed.connect(lambda: subject.RemoveObserver(tag))
+    return tag
 
 
 @stand_in
@@ -217,9 +222,7 @@ class qMRMLNodeComboBox(ObservesScene, QtWidgets.QWidget):
             node.RemoveObserver(tag)
         for node_id in shown - set(self._nodeTags):
             node = self.mrmlScene().GetNodeByID(node_id)
-            tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._sceneEvent)
-            self.destroyed.connect(_forgetting(node, [tag]))
-            self._nodeTags[node_id] = (node, tag)
+            self._nodeTags[node_id] = (node, observe(self, node, vtk.vtkCommand.ModifiedEvent, self._sceneEvent))
 
     def _emitCurrentNodeChanged(self) -> None:
         if self._switching:

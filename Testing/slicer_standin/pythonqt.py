@@ -51,6 +51,8 @@ _ABSENT = object()
 @contextmanager
 def rules() -> Iterator[None]:
     """PythonQt's rules for the whole process; errors of slots and observers go to `errors`."""
+    if _before:
+        raise RuntimeError("The rules of PythonQt hold already: there is one application in a process.")
     hook = sys.excepthook
     try:
         _impose()
