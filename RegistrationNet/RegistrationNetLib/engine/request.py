@@ -10,6 +10,7 @@ from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.engine import parcel
 from RegistrationNetLib.engine.constraints import Constraints
+from RegistrationNetLib.engine.result import Reference
 from RegistrationNetLib.engine.settings import Settings
 
 
@@ -24,6 +25,7 @@ class Request:
     fixed_mask: Image | None = None
     moving_mask: Image | None = None
     constraints: Constraints = field(default_factory=Constraints)
+    reference: Reference | None = None
 
 
 def put_request(folder: Path, request: Request) -> None:
@@ -33,6 +35,7 @@ def put_request(folder: Path, request: Request) -> None:
     parcel.put_image(folder, "moving_mask", request.moving_mask)
     parcel.put_mapping(folder, "initial", request.initial)
     parcel.put_constraints(folder, request.constraints)
+    parcel.put_reference(folder, request.reference)
     parcel.write_json(folder / "settings.json", request.settings.to_dict())
 
 
@@ -48,4 +51,5 @@ def get_request(folder: Path) -> Request:
         parcel.get_image(folder, "fixed_mask"),
         parcel.get_image(folder, "moving_mask"),
         parcel.get_constraints(folder),
+        parcel.get_reference(folder),
     )

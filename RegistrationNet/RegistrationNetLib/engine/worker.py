@@ -114,6 +114,7 @@ def _compute(order: Path, parent: int) -> None:
             fixed_mask=request.fixed_mask,
             moving_mask=request.moving_mask,
             constraints=request.constraints,
+            reference=request.reference,
             on_progress=report,
             cancelled=cancelled,
             watch=Watch(partial(report, to=similarity), lambda image: put_preview(order, next(previews), image)),
