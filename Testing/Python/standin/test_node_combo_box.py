@@ -1,5 +1,7 @@
 """qMRMLNodeComboBox follows the real scene."""
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -113,6 +115,13 @@ def test_nothing_is_chosen_by_itself_where_none_or_actions_are_offered(scene: An
     assert [box.currentNode() for box in boxes] == [None, None]
 
 
+def test_action_that_is_offered_later_is_not_chosen(scene: Any) -> None:
+    box = combo_box(scene, noneEnabled=False, addEnabled=False, removeEnabled=False)
+    box.addEnabled = True
+    add(scene, "a")
+    assert (box.currentNode(), box.findChild("ctkComboBox").currentText) == (None, "")
+
+
 def test_first_node_is_chosen_by_itself_where_there_is_nothing_else(scene: Any) -> None:
     box = combo_box(scene, noneEnabled=False, addEnabled=False, removeEnabled=False)
     node = add(scene, "a")
@@ -174,6 +183,13 @@ def test_deleted_box_no_longer_observes_the_scene(app: Any, scene: Any) -> None:
     app.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
     add(scene, "a")
     assert pythonqt.errors == []
+
+
+def test_box_that_nobody_holds_is_not_kept_by_the_scene(scene: Any) -> None:
+    add(scene, "a")
+    box = weakref.ref(combo_box(scene))
+    gc.collect()
+    assert box() is None
 
 
 def test_several_nodes_are_checked(scene: Any) -> None:
