@@ -73,9 +73,12 @@ def place(fixed: Any, moving: Any, registration: Registration, moving_from_world
         legend = heatmap.show_as_heatmap(jacobian, colors)
         moving_parent = own[0] if own else transform
         moving.SetAndObserveTransformNodeID(moving_parent.GetID())
-        made = [transform, affine, *own, warped, jacobian, table]
-        folder = _folder(scene, base, made, beside=moving)
-        runs.belong(transform, [*made, colors, legend], folder, registration.report["settings"])
+        made = {"transform": transform, "affine": affine, "warped": warped, "jacobian": jacobian, "table": table}
+        if own:
+            made["own transform"] = own[0]
+        folder = _folder(scene, base, list(made.values()), beside=moving)
+        made |= {"colors": colors, "legend": legend}
+        runs.belong(transform, made, folder, registration.report["settings"])
     return SceneResult(
         transform, affine, warped, jacobian, legend, colors, table, moving_parent, folder, registration.report
     )

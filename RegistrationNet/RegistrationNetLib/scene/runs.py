@@ -6,7 +6,6 @@ All of it lies in the nodes themselves, so that a run can be removed from a scen
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +13,7 @@ from RegistrationNetLib.scene.runtime import slicer, vtk
 
 RUN, SETTINGS = "RegistrationNet.Run", "RegistrationNet.Settings"
 """Attributes: of every node of a run its name; of its transform the settings as JSON, so that it can be repeated."""
-_OPACITY = "RegistrationNet.OpacityBefore"
+_OPACITY, _MEMBER = "RegistrationNet.OpacityBefore", "RegistrationNet.Member."
 _PARENT, _BACKGROUND, _FOREGROUND = (f"RegistrationNet.{what}Before" for what in ("Parent", "Background", "Foreground"))
 """Roles of references from a run's transform to what was before; those of slice views end in their name."""
 
@@ -25,7 +24,7 @@ def remember(transform: Any, moving: Any) -> None:
     transform.SetAttribute(RUN, uuid4().hex)
     _refer(transform, _PARENT, moving.GetParentTransformNode())
     opacities = {}
-    for view in _slice_views(transform.GetScene()):
+    for view in slice_views(transform.GetScene()):
         name = view.GetLayoutName()
         _refer(transform, _BACKGROUND + name, _node(view, view.GetBackgroundVolumeID()))
         _refer(transform, _FOREGROUND + name, _node(view, view.GetForegroundVolumeID()))
@@ -33,14 +32,25 @@ def remember(transform: Any, moving: Any) -> None:
     transform.SetAttribute(_OPACITY, json.dumps(opacities))
 
 
-def belong(transform: Any, nodes: Iterable[Any], folder: int, settings: dict[str, Any]) -> None:
-    """Nodes, with what displays and stores them, and a folder of the subject hierarchy, to the run of its transform."""
-    run = transform.GetAttribute(RUN)
+def belong(transform: Any, nodes: dict[str, Any], folder: int, settings: dict[str, Any]) -> None:
+    """Nodes, by what they are, and a folder of the subject hierarchy, to the run of its transform."""
     transform.SetAttribute(SETTINGS, json.dumps(settings))
-    for node in nodes:
-        for own in (node, *_attached(node)):
-            own.SetAttribute(RUN, run)
-    _hierarchy(transform.GetScene()).SetItemAttribute(folder, RUN, run)
+    for what, node in nodes.items():
+        join(transform, node, what)
+    _hierarchy(transform.GetScene()).SetItemAttribute(folder, RUN, transform.GetAttribute(RUN))
+
+
+def join(transform: Any, node: Any, what: str) -> None:
+    """A node, with what displays and stores it, to the run of a transform, where `member` finds it as `what`."""
+    for own in (node, *_attached(node)):
+        own.SetAttribute(RUN, transform.GetAttribute(RUN))
+    if node is not transform:
+        _refer(transform, _MEMBER + what, node)
+
+
+def member(transform: Any, what: str) -> Any | None:
+    """What a run made: "warped", "jacobian", "affine", "table" ...; None where it is no longer there."""
+    return transform.GetNodeReference(_MEMBER + what)
 
 
 def transforms(scene: Any) -> list[Any]:
@@ -61,7 +71,7 @@ def remove(transform: Any) -> None:
     ids = {node.GetID() for node in nodes}
     scene.StartState(scene.BatchProcessState)
     try:
-        for view in _slice_views(scene):
+        for view in slice_views(scene):
             _restore_view(view, transform, ids)
         before = transform.GetNodeReference(_PARENT)
         for node in (node for node in _transformable(scene) if node.GetID() not in ids):
@@ -125,7 +135,8 @@ def _transformable(scene: Any) -> list[Any]:
     return [node for node in _nodes(scene) if node.IsA("vtkMRMLTransformableNode")]
 
 
-def _slice_views(scene: Any) -> list[Any]:
+def slice_views(scene: Any) -> list[Any]:
+    """What each slice view of a scene shows: its composite nodes."""
     return [node for node in _nodes(scene) if node.IsA("vtkMRMLSliceCompositeNode")]
 
 
