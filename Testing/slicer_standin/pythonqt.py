@@ -46,6 +46,18 @@ _connections: dict[int, list[tuple[str, Callable[..., Any], Callable[..., None]]
 
 _before: list[tuple[type, str, Any]] = []
 _ABSENT = object()
+_filling: list[bool] = []
+"""Holds something while a form is loaded."""
+
+
+@contextmanager
+def filling_forms() -> Iterator[None]:
+    """While PySide6 loads a form."""
+    _filling.append(True)
+    try:
+        yield
+    finally:
+        _filling.pop()
 
 
 @contextmanager
@@ -183,6 +195,8 @@ def _set_attribute(self: Any, name: str, value: Any) -> None:
         raise AttributeError(f"'{name}' can not be overwritten on {cls.__name__} object")
     elif isinstance(found, QtCore.Property) or name in _dynamic(self):
         _set(self, name, _listed(value))
+    elif _filling and isinstance(value, QObject) and not name.startswith("_"):
+        pass  # PySide6 hangs the widgets of a form on its root, PythonQt does not
     elif native or (ours and not name.startswith("_")):
         raise AttributeError(
             f"'{name}' does not exist on {cls.__name__} and creating new attributes on C++ objects is not allowed"

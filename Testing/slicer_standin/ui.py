@@ -8,6 +8,7 @@ from typing import Any
 
 from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets
 
+from slicer_standin import pythonqt
 from slicer_standin.ctk_widgets import CTK
 from slicer_standin.mrml_widgets import MRML
 
@@ -36,7 +37,8 @@ class QUiLoader(QtUiTools.QUiLoader):
         text = QtCore.QBuffer()
         text.setData(ElementTree.tostring(root))
         text.open(QtCore.QIODevice.ReadOnly)
-        widget = super().load(text, parent)
+        with pythonqt.filling_forms():
+            widget = super().load(text, parent)
         if widget is None:
             raise RuntimeError(self.errorString())
         named = {child.objectName: child for child in (widget, *widget.findChildren(QtCore.QObject))}

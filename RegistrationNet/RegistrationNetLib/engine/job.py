@@ -25,7 +25,18 @@ from RegistrationNetLib.core import errors
 from RegistrationNetLib.engine import parcel
 from RegistrationNetLib.engine.request import Request, put_request
 from RegistrationNetLib.engine.result import NOBODY, OnProgress, Registration, Watch
-from RegistrationNetLib.engine.worker import CANCEL, ENDED, ERROR, NEXT, PID, POLL_S, PROGRESS, SIMILARITY, get_preview
+from RegistrationNetLib.engine.worker import (
+    CANCEL,
+    ENDED,
+    ERROR,
+    MISSING,
+    NEXT,
+    PID,
+    POLL_S,
+    PROGRESS,
+    SIMILARITY,
+    get_preview,
+)
 
 KILL_AFTER_S = 1.0
 
@@ -99,6 +110,12 @@ class Job:
         if failure.exists():
             kind, message = json.loads(failure.read_text())
             raise getattr(errors, kind, errors.RegistrationError)(*([] if kind == "Cancelled" else [message]))
+        if (missing := self._worker.missing()) is not None:
+            raise errors.MissingPackage(
+                f"The Python package '{missing}' is missing. In Slicer, install torch by the PyTorch extension and any "
+                f"other with slicer.util.pip_install('{missing}') in the Python console; elsewhere with pip. Then try "
+                "again."
+            )
         if not (self._folder / ENDED).exists():
             raise errors.RegistrationError(
                 f"The registration process ended unexpectedly (exit status {self._worker.status}); your scene is "
@@ -157,6 +174,11 @@ class _Worker:
         if self.lives:
             self.kill()
         self._remove()
+
+    def missing(self) -> str | None:
+        """The package without which it could not begin."""
+        file = self.folder / MISSING
+        return str(json.loads(file.read_text())) if file.exists() else None
 
     def last_words(self) -> str:
         lines = (self.folder / "log.txt").read_text(errors="replace").strip().splitlines()

@@ -95,7 +95,8 @@ def get_reference(folder: Path) -> Reference | None:
     if not (folder / "reference.json").exists():
         return None
     points = [None if one is None else np.array(one) for one in json.loads((folder / "reference.json").read_text())]
-    return Reference(*(get_image(folder, f"reference_{side}_labels") for side in ("fixed", "moving")), *points)
+    fixed, moving = (get_image(folder, f"reference_{side}_labels") for side in ("fixed", "moving"))
+    return Reference(fixed, moving, *points)
 
 
 def put_registration(folder: Path, registration: Registration) -> None:

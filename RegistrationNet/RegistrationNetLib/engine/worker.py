@@ -4,7 +4,7 @@ Whoever asks writes the folder of a request into `FOLDER/next.json` and gets the
 `similarity.jsonl`, line by line, `preview-0`, `preview-1` ..., and in the end what was found or `error.json`, then
 `ended`. A file `cancel` asks to stop. From the second request on
 PyTorch, the network and the GPU's context are loaded already. The worker leaves when its parent or its folder is gone,
-or after a while without a request.
+or after a while without a request. A package that it lacks it names in `FOLDER/missing.json`.
 
 Files, not pipes: Slicer starts Python through a launcher, which need not hand on what is written to it.
 """
@@ -31,7 +31,7 @@ from RegistrationNetLib.engine.request import get_request
 from RegistrationNetLib.engine.result import Watch
 
 NEXT, CANCEL, ERROR, ENDED, PID = "next.json", "cancel", "error.json", "ended", "pid.json"
-PROGRESS, SIMILARITY = "progress.jsonl", "similarity.jsonl"
+PROGRESS, SIMILARITY, MISSING = "progress.jsonl", "similarity.jsonl", "missing.json"
 POLL_S = 0.02
 _IDLE_S = 600.0
 _LOOK_S = 1.0
@@ -134,8 +134,11 @@ def _let_go() -> None:
 def main() -> None:
     folder, parent = Path(sys.argv[1]), int(sys.argv[2])
     parcel.write_json(folder / PID, os.getpid())
-    import RegistrationNetLib.engine.register  # noqa: F401  (takes seconds, which pass before anything is asked)
-
+    try:
+        import RegistrationNetLib.engine.register  # noqa: F401  (takes seconds, which pass before anything is asked)
+    except ModuleNotFoundError as error:
+        parcel.write_json(folder / MISSING, error.name)
+        raise
     serve(folder, parent)
 
 

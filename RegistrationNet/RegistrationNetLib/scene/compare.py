@@ -11,10 +11,8 @@ from scipy import ndimage
 
 from RegistrationNetLib.core.errors import InputError
 from RegistrationNetLib.core.image import Image
-from RegistrationNetLib.core.mapping import Mapping
-from RegistrationNetLib.core.resample import warp
 from RegistrationNetLib.scene import runs, volumes
-from RegistrationNetLib.scene.runtime import slicer
+from RegistrationNetLib.scene.runtime import slicer, vtk
 
 Mode = Literal["fixed", "warped", "blend", "checkerboard", "edges", "difference", "jacobian"]
 """fixed and warped, shown in turn, make a flicker; edges are the warped volume's, over the fixed one."""
@@ -63,7 +61,7 @@ def _made(transform: Any, mode: str, fixed: Any, warped: Any) -> Any:
     """A volume that shows both, in the scene, as part of the run."""
     seen = bright(warped)
     base = bright(fixed)
-    base = base if base.grid.isclose(seen.grid) else warp(base, Mapping(), seen.grid)
+    base = base if base.grid.isclose(seen.grid) else volumes.resampled(base, vtk.vtkTransform(), seen.grid)
     values = {
         "checkerboard": lambda: checkerboard(base, seen),
         "edges": lambda: edges(seen),
@@ -86,7 +84,9 @@ def _made(transform: Any, mode: str, fixed: Any, warped: Any) -> Any:
 def bright(node: Any) -> Image:
     """A volume in the world, its values as bright as it is shown, 0 to 1."""
     image, display = volumes.image_of(node), node.GetDisplayNode()
-    low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
+    low, high = float(image.data.min()), float(image.data.max())
+    if display is not None:
+        low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
     values = np.clip((image.data.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
     return replace(image, data=values, background=0.0)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from RegistrationNetLib.core.errors import Cancelled, InputError, RegistrationError
+from RegistrationNetLib.core.errors import Cancelled, InputError, MissingPackage, RegistrationError
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.core.resample import warp
@@ -24,6 +24,7 @@ from RegistrationNetLib.engine.settings import Settings
 from RegistrationNetLib.engine.worker import serve
 
 FAST = Settings.preset("fast")
+LIBRARY = str(Path(jobs.__file__).parents[2])
 
 
 @pytest.fixture
@@ -151,6 +152,16 @@ def test_a_crash_is_a_sentence_with_the_exit_status(request_):
     with pytest.raises(RegistrationError, match=r"ended unexpectedly \(exit status -9\)"):
         job.wait()
     assert not folder_of(job).exists()
+
+
+def test_a_missing_package_is_named_with_its_cure(request_, monkeypatch, tmp_path):
+    """As in a Slicer into which PyTorch was not installed yet."""
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(jobs, "_python_path", lambda: os.pathsep.join([str(tmp_path), LIBRARY]))
+    monkeypatch.setattr(jobs, "_idle", [])
+    with pytest.raises(MissingPackage, match=r"'torch' is missing.*PyTorch extension"):
+        Job(request_).wait()
 
 
 def test_a_job_that_cannot_start_leaves_nothing(request_, monkeypatch, tmp_path):

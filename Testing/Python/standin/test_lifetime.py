@@ -8,12 +8,10 @@ import pytest
 import slicer
 from PySide6 import QtWidgets
 
-from slicer_standin import pythonqt
 from slicer_standin.application import running
 from slicer_standin.factory import load_module
 
 EXAMPLE = Path(__file__).parent / "example/Example.py"
-PANEL = Path(__file__).parents[3] / "RegistrationNet/RegistrationNet.py"
 
 
 def test_qt_and_slicer_are_as_before_once_the_application_has_ended() -> None:
@@ -40,18 +38,3 @@ def test_end_of_the_application_cleans_up_the_panels() -> None:
         panel.cleanup = lambda: cleaned.append("up")
     assert cleaned == ["up"]
     assert "Example" not in sys.modules
-
-
-def test_panel_of_this_repository_runs_as_it_is() -> None:
-    with running():
-        pythonqt.errors.clear()
-        module = load_module(PANEL)
-        assert module.title == "RegistrationNet"
-        panel = module.widgetRepresentation().self()
-        slicer.selfTests["RegistrationNet"]()
-        assert not panel.registerButton.enabled
-        nodes = [slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name) for name in "ab"]
-        panel.fixedSelector.setCurrentNode(nodes[0])
-        panel.movingSelector.setCurrentNode(nodes[1])
-        assert panel.registerButton.enabled
-        assert pythonqt.errors == []
