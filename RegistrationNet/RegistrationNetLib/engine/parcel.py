@@ -12,7 +12,7 @@ from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
 from RegistrationNetLib.engine.constraints import Constraints
-from RegistrationNetLib.engine.result import Registration
+from RegistrationNetLib.engine.result import Reference, Registration
 
 _MARKED = ("rigid", "volume", "region")
 
@@ -80,6 +80,23 @@ def get_constraints(folder: Path) -> Constraints:
     hints = None if rest["hints"] is None else (np.array(rest["hints"][0]), np.array(rest["hints"][1]))
     images = {name: get_image(folder, name) for name in _MARKED}
     return Constraints(**images, margin_mm=rest["margin_mm"], hints=hints)
+
+
+def put_reference(folder: Path, reference: Reference | None) -> None:
+    if reference is None:
+        return
+    for side in ("fixed", "moving"):
+        put_image(folder, f"reference_{side}_labels", getattr(reference, f"{side}_labels"))
+    points = [reference.fixed_landmarks, reference.moving_landmarks]
+    write_json(folder / "reference.json", [None if one is None else np.asarray(one).tolist() for one in points])
+
+
+def get_reference(folder: Path) -> Reference | None:
+    if not (folder / "reference.json").exists():
+        return None
+    points = [None if one is None else np.array(one) for one in json.loads((folder / "reference.json").read_text())]
+    fixed, moving = (get_image(folder, f"reference_{side}_labels") for side in ("fixed", "moving"))
+    return Reference(fixed, moving, *points)
 
 
 def put_registration(folder: Path, registration: Registration) -> None:

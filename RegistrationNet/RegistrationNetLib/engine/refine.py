@@ -6,6 +6,7 @@ smooth, so the composed map does not fold; that is checked at the end of each le
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,16 +17,19 @@ from torch import Tensor
 from RegistrationNetLib.core import spatial
 from RegistrationNetLib.core.filters import smooth
 from RegistrationNetLib.core.grid import Grid
-from RegistrationNetLib.core.mapping import Affine
+from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.core.mind import Likeness
+from RegistrationNetLib.core.resample import warp
 from RegistrationNetLib.core.similarity import LocalCorrelation
 from RegistrationNetLib.core.slabs import at_once, each
 from RegistrationNetLib.engine.align import Progress
 from RegistrationNetLib.engine.features import Moving, compared, decided
 from RegistrationNetLib.engine.hold import Hold, Restraint
-from RegistrationNetLib.engine.levels import Plan, levels, stored_grid
-from RegistrationNetLib.engine.mend import as_it_is, fit_to_store, unfold
+from RegistrationNetLib.engine.levels import Plan, levels, like, stored_grid
+from RegistrationNetLib.engine.mend import as_it_is, extend, fit_to_store, unfold
 from RegistrationNetLib.engine.prepare import Prepared
+from RegistrationNetLib.engine.result import NOBODY, Watch
 from RegistrationNetLib.engine.settings import Refine
 
 _PERCENTILE = 0.999  # of the force that moves by a whole step: the maximum would let one bad voxel rule
@@ -34,6 +38,9 @@ _SURROUNDINGS = 1.5  # times the smoothing of each movement
 _STRONG, _WEAKEST = 0.95, 0.02  # forces weaker than this part of the strong ones are noise and stay weak
 _TINY = 1e-12
 _STIFF_CT = 1.5, 2.0  # times the smoothing of each step and of the field
+Seen = Callable[[float], None]
+"""Called with how alike the images are, 0 to 1."""
+
 _STIFF_MIND = 2.5, 2.5  # structure is noisier than correlation in a window
 
 
@@ -46,11 +53,12 @@ def refine(
     device: torch.device,
     progress: Progress = lambda fraction: None,
     restraint: Restraint | None = None,
+    watch: Watch = NOBODY,
 ) -> tuple[Tensor, Grid]:
     """The deformation u with fixed(x) like moving(A(x + u(x))), and the grid in whose voxels it is given.
 
     start: (1, 3, D, H, W) in voxels of the fixed working grid, or None for none.
-    restraint: what it must respect.
+    restraint: what it must respect. watch: who looks on.
     Returns (1, 3, d, h, w) float32 on the CPU, without folds.
     """
     settings = decided(prepared, affine, settings)
@@ -69,9 +77,12 @@ def refine(
             field = hold.fade(field)
         field = hold.keep(field)
         if level.steps:
-            field = _Onto.of(prepared, affine, level, settings, device, hold).climb(field, level.steps, advance)
+            onto = _Onto.of(prepared, affine, level, settings, device, hold)
+            field = onto.climb(field, level.steps, advance, seen_at(level, watch))
         if level is not plans[-1]:
             field = unfold(field, keep=keep)
+            if watch.preview is not None:
+                watch.preview(preview(prepared, affine, field, level))
         done += work
     stored = stored_grid(prepared, settings)
     if field.shape[2:] != stored.shape:
@@ -103,6 +114,22 @@ def _stiffness(prepared: Prepared, settings: Refine) -> tuple[float, float]:
     return _STIFF_CT if settings.smoother_ct and prepared.modality == "ct" else (1.0, 1.0)
 
 
+def unseen(value: float) -> None:
+    """Nobody looks on."""
+
+
+def seen_at(level: Plan, watch: Watch) -> Seen:
+    """Whom a level tells how alike the images are."""
+    return unseen if watch.similarity is None else partial(watch.similarity, float(level.grid.spacing.min()))
+
+
+def preview(prepared: Prepared, affine: Affine, field: Tensor, level: Plan) -> Image:
+    """The moving image as it lies now, at the resolution of a level."""
+    there = like(level.grid, prepared.moving_grid)
+    moving = Image(spatial.onto(prepared.moving, there.shape)[0].cpu().numpy(), there, name="preview")
+    return warp(moving, Mapping((extend(field.cpu(), level.field_grid), affine)), level.grid)
+
+
 def share_of(progress: Progress, before: float, share: float, fraction: float) -> None:
     """Report a part's progress as the whole's."""
     progress(before + share * fraction)
@@ -120,7 +147,7 @@ class Level:
     order: tuple[int, int, int]  # of the axes, in which a step is taken: by the world, not by how voxels are stored
     hold: Hold
 
-    def climb(self, field: Tensor, steps: int, progress: Progress) -> Tensor:
+    def climb(self, field: Tensor, steps: int, progress: Progress, seen: Seen = unseen) -> Tensor:
         """So many iterations u <- s + u o (id + s), with the step s up the similarity, then u smoothed a little.
 
         Steps may pass through less alike fields, which is how they get past small maxima; but where the images become
@@ -128,11 +155,13 @@ class Level:
         """
         size, start = self.step, field
         start_value, start_force = value, force = self.value_and_force(field)
+        seen(value)
         for index in range(steps):
             progress(index / steps)
             step = self.hold.limit(self.step_along(force, size), field)
             field = self.hold.keep(smooth(spatial.advance(field, step, self.order), self.field_sigma))
             value, force = self.value_and_force(field)
+            seen(value)
             if value <= start_value:
                 field, force, size = start, start_force, size / 2
         return field

@@ -35,7 +35,7 @@ from RegistrationNetLib.engine.plan import Task, within_memory
 from RegistrationNetLib.engine.predict import Model, chosen, predicted_start, require_precision
 from RegistrationNetLib.engine.prepare import Prepared, foreground, prepare
 from RegistrationNetLib.engine.refine import refine
-from RegistrationNetLib.engine.result import IsCancelled, OnProgress, Reference, Registration
+from RegistrationNetLib.engine.result import NOBODY, IsCancelled, OnProgress, Reference, Registration, Watch
 from RegistrationNetLib.engine.settings import Settings
 from RegistrationNetLib.engine.trust import CLEARLY
 
@@ -57,6 +57,7 @@ def register(
     reference: Reference | None = None,
     on_progress: OnProgress | None = None,
     cancelled: IsCancelled | None = None,
+    watch: Watch = NOBODY,
 ) -> Registration:
     """Find the mapping from fixed to moving world points; pure and reentrant.
 
@@ -65,6 +66,7 @@ def register(
     masks: nonzero where the similarity may look.
     constraints: what the deformation must respect.
     reference: labels or landmarks, used to judge the result and never to find it.
+    watch: who looks on while the deformation is refined.
     Raises InputError, GeometryError, SettingsError, WeightsError or DeviceError; Cancelled once `cancelled()` is true.
     """
     settings = settings or Settings()
@@ -81,7 +83,7 @@ def register(
     task = Task(fixed, moving, model, masked, labelled, constraints.on_deformation)
 
     def compute(settings: Settings, device: torch.device) -> Registration:
-        run = _Run(on_progress or (lambda stage, fraction, message: None), cancelled or (lambda: False))
+        run = _Run(on_progress or (lambda stage, fraction, message: None), cancelled or (lambda: False), watch)
         return _register(task, settings, initial, masks, constraints, reference, device, run)
 
     with devices.free_threads():
@@ -120,8 +122,8 @@ def _require_even(constraints: Constraints, model: Model, initial: Mapping | Non
 class _Run:
     """The clock, the caller's ears and the stop button of one registration."""
 
-    def __init__(self, on_progress: OnProgress, cancelled: IsCancelled) -> None:
-        self.on_progress, self.cancelled = on_progress, cancelled
+    def __init__(self, on_progress: OnProgress, cancelled: IsCancelled, watch: Watch) -> None:
+        self.on_progress, self.cancelled, self.watch = on_progress, cancelled, watch
         self.stages: list[dict[str, Any]] = []
         self.started = time.perf_counter()
         self._stage_started = self.started
@@ -276,7 +278,7 @@ def _deform(
     if settings.refine.symmetric:
         refined, grid = symmetric.refine(prepared, affine, settings.refine, device, advance)
     else:
-        refined, grid = refine(prepared, affine, field, settings.refine, device, advance, restraint)
+        refined, grid = refine(prepared, affine, field, settings.refine, device, advance, restraint, run.watch)
     mapping = Mapping((extend(refined, grid), affine))
     run.leave(alike(mapping))
     return mapping, used

@@ -17,6 +17,21 @@ OnProgress = Callable[[str, float, str], None]
 IsCancelled = Callable[[], bool]
 
 
+@dataclass(frozen=True)
+class Watch:
+    """Who looks on while the deformation is refined.
+
+    similarity: called with a level's voxel size (mm) and how alike the images are at it, at first and after each
+    iteration. preview: called with the moving image as it lies after a level that others follow, coarse, in [0, 1].
+    """
+
+    similarity: Callable[[float, float], None] | None = None
+    preview: Callable[[Image], None] | None = None
+
+
+NOBODY = Watch()
+
+
 @dataclass(frozen=True, eq=False)
 class Reference:
     """What is known about a pair beforehand; used only to judge the result, never to find it.

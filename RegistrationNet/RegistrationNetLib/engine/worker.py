@@ -1,176 +1,110 @@
-"""A registration in a process of its own: the caller's stays responsive, free of PyTorch, and safe from a crash.
+"""The process that computes registrations for another: `python -m RegistrationNetLib.engine.worker FOLDER PARENT`.
 
-Caller and worker share a folder: arrays as .npy, `progress.jsonl` appended line by line, a file `cancel` as the
-request to stop, and at the end either `report.json` (written last) or `error.json`.
+Whoever asks writes the folder of a request into `FOLDER/next.json` and gets there: `progress.jsonl` and
+`similarity.jsonl`, line by line, `preview-0`, `preview-1` ..., and in the end what was found or `error.json`, then
+`ended`. A file `cancel` asks to stop. From the second request on
+PyTorch, the network and the GPU's context are loaded already. The worker leaves when its parent or its folder is gone,
+or after a while without a request. A package that it lacks it names in `FOLDER/missing.json`.
+
+Files, not pipes: Slicer starts Python through a launcher, which need not hand on what is written to it.
 """
 
 from __future__ import annotations
 
-import contextlib
+import gc
 import json
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 import traceback
-from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import TextIO
+
+import psutil
 
 from RegistrationNetLib.core import errors
 from RegistrationNetLib.core.image import Image
-from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.engine import parcel
-from RegistrationNetLib.engine.constraints import Constraints
-from RegistrationNetLib.engine.result import OnProgress, Registration
-from RegistrationNetLib.engine.settings import Settings
+from RegistrationNetLib.engine.request import get_request
+from RegistrationNetLib.engine.result import Watch
 
-KILL_AFTER_S = 1.0
-_POLL_S = 0.02
-
-
-@dataclass(frozen=True, eq=False)
-class Request:
-    """Everything a registration needs; see `engine.register.register`."""
-
-    fixed: Image
-    moving: Image
-    settings: Settings
-    initial: Mapping | None = None
-    fixed_mask: Image | None = None
-    moving_mask: Image | None = None
-    constraints: Constraints = field(default_factory=Constraints)
+NEXT, CANCEL, ERROR, ENDED, PID = "next.json", "cancel", "error.json", "ended", "pid.json"
+PROGRESS, SIMILARITY, MISSING = "progress.jsonl", "similarity.jsonl", "missing.json"
+POLL_S = 0.02
+_IDLE_S = 600.0
+_LOOK_S = 1.0
+"""How often it is looked whether the parent still lives."""
 
 
-class Job:
-    """A registration under way. `poll` now and then, or `wait`; `cancel` at any moment."""
-
-    def __init__(self, request: Request, on_progress: OnProgress | None = None) -> None:
-        self._on_progress = on_progress
-        self._folder = Path(tempfile.mkdtemp(prefix="registrationnet-"))
-        self._lines_seen = 0
-        self._cancelled = False
-        try:
-            _put_request(self._folder, request)
-            self._log = (self._folder / "log.txt").open("wb")
-            self._process = subprocess.Popen(
-                [_python(), "-m", "RegistrationNetLib.engine.worker", str(self._folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=subprocess.STDOUT,
-                env=os.environ | {"PYTHONPATH": _python_path()},
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # no console window on Windows
-            )
-        except BaseException:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            raise
-
-    @property
-    def done(self) -> bool:
-        return self._process.poll() is not None
-
-    def poll(self) -> bool:
-        """Hand on the progress made since the last call; True when the worker has ended."""
-        ended = self.done
-        progress = self._folder / "progress.jsonl"
-        if self._on_progress and progress.exists():
-            lines = progress.read_text().split("\n")[:-1]
-            for line in lines[self._lines_seen :]:
-                self._on_progress(*json.loads(line))
-            self._lines_seen = len(lines)
-        return ended
-
-    def wait(self) -> Registration:
-        """The result, once it is there. Raises what the worker raised, Cancelled, or RegistrationError for a crash."""
-        try:
-            while not self.poll():
-                time.sleep(_POLL_S)
-            return self._result()
-        finally:
-            self._clean()
-
-    def cancel(self) -> None:
-        """Ask the worker to stop, and kill it when it does not within KILL_AFTER_S."""
-        self._cancelled = True
-        with contextlib.suppress(FileNotFoundError):
-            (self._folder / "cancel").touch()
-        try:
-            self._process.wait(KILL_AFTER_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._clean()
-
-    def _result(self) -> Registration:
-        if self._cancelled:
-            raise errors.Cancelled
-        failure = self._folder / "error.json"
-        if failure.exists():
-            kind, message = json.loads(failure.read_text())
-            if kind == "Cancelled":
-                raise errors.Cancelled
-            raise getattr(errors, kind, errors.RegistrationError)(message)
-        if self._process.returncode != 0:
-            raise errors.RegistrationError(
-                f"The registration process ended unexpectedly (exit status {self._process.returncode}); your scene "
-                f"is unchanged. Its last words: {self._last_words()}"
-            )
-        return parcel.get_registration(self._folder)
-
-    def _last_words(self) -> str:
-        lines = (self._folder / "log.txt").read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "none (it may have run out of memory)."
-
-    def _clean(self) -> None:
-        self._log.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+def put_preview(order: Path, number: int, image: Image) -> None:
+    parcel.put_image(order, f"preview-{number}", image)
 
 
-def _python() -> str:
-    """Slicer's own interpreter inside Slicer (its sys.executable is the application), else this one."""
-    return shutil.which("PythonSlicer") or sys.executable
+def get_preview(order: Path, number: int) -> Image | None:
+    """None while there is none of this number, from 0."""
+    return parcel.get_image(order, f"preview-{number}")
 
 
-def _python_path() -> str:
-    here = str(Path(__file__).parents[2])
-    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+def serve(folder: Path, parent: int, idle_s: float = _IDLE_S) -> None:
+    """Answer one request after the other."""
+    asked = looked = time.monotonic()
+    while time.monotonic() - asked < idle_s:
+        order = _next(folder)
+        if order is not None:
+            _answer(order, parent)
+            asked = time.monotonic()
+        elif time.monotonic() - looked > _LOOK_S:
+            if not (folder.exists() and psutil.pid_exists(parent)):
+                return
+            looked = time.monotonic()
+        time.sleep(POLL_S)
 
 
-def _put_request(folder: Path, request: Request) -> None:
-    parcel.put_image(folder, "fixed", request.fixed)
-    parcel.put_image(folder, "moving", request.moving)
-    parcel.put_image(folder, "fixed_mask", request.fixed_mask)
-    parcel.put_image(folder, "moving_mask", request.moving_mask)
-    parcel.put_mapping(folder, "initial", request.initial)
-    parcel.put_constraints(folder, request.constraints)
-    parcel.write_json(folder / "settings.json", request.settings.to_dict())
+def _next(folder: Path) -> Path | None:
+    """Where the next request lies, once."""
+    try:
+        order = Path(json.loads((folder / NEXT).read_text()))
+        (folder / NEXT).unlink()
+    except FileNotFoundError:
+        return None
+    return order
 
 
-def _get_request(folder: Path) -> Request:
-    fixed, moving = parcel.get_image(folder, "fixed"), parcel.get_image(folder, "moving")
-    if fixed is None or moving is None:
-        raise FileNotFoundError(f"No request in {folder}.")
-    return Request(
-        fixed,
-        moving,
-        Settings.from_dict(json.loads((folder / "settings.json").read_text())),
-        parcel.get_mapping(folder, "initial"),
-        parcel.get_image(folder, "fixed_mask"),
-        parcel.get_image(folder, "moving_mask"),
-        parcel.get_constraints(folder),
-    )
+def _answer(order: Path, parent: int) -> None:
+    try:
+        _compute(order, parent)
+    except errors.RegistrationError as error:
+        parcel.write_json(order / ERROR, [type(error).__name__, str(error)])
+    except MemoryError:
+        message = "There is not enough memory for these images. Close other programs or use a smaller region."
+        parcel.write_json(order / ERROR, ["DeviceError", message])
+    except Exception as error:
+        traceback.print_exc()
+        message = (
+            f"The registration failed unexpectedly ({type(error).__name__}: {error}); nothing was changed. Please tell "
+            "its developers, with this sentence."
+        )
+        parcel.write_json(order / ERROR, ["RegistrationError", message])
+        (order / ENDED).touch()
+        sys.exit(1)  # what it left behind is not to be trusted
+    _let_go()
+    (order / ENDED).touch()
 
 
-def _work(folder: Path) -> None:
+def _compute(order: Path, parent: int) -> None:
     from RegistrationNetLib.engine.register import register
 
-    request = _get_request(folder)
-    with (folder / "progress.jsonl").open("a") as progress:
+    def cancelled() -> bool:
+        return (order / CANCEL).exists() or not psutil.pid_exists(parent)
 
-        def report(stage: str, fraction: float, message: str) -> None:
-            progress.write(json.dumps([stage, fraction, message]) + "\n")
-            progress.flush()
+    request, previews = get_request(order), count()
+    with (order / PROGRESS).open("a") as progress, (order / SIMILARITY).open("a") as similarity:
+
+        def report(*line: str | float, to: TextIO = progress) -> None:
+            to.write(json.dumps(line) + "\n")
+            to.flush()
 
         registration = register(
             request.fixed,
@@ -180,24 +114,32 @@ def _work(folder: Path) -> None:
             fixed_mask=request.fixed_mask,
             moving_mask=request.moving_mask,
             constraints=request.constraints,
+            reference=request.reference,
             on_progress=report,
-            cancelled=(folder / "cancel").exists,
+            cancelled=cancelled,
+            watch=Watch(partial(report, to=similarity), lambda image: put_preview(order, next(previews), image)),
         )
-    parcel.put_registration(folder, registration)
+    parcel.put_registration(order, registration)
+
+
+def _let_go() -> None:
+    """Of the memory that the next request may need, and other programs meanwhile."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
+    folder, parent = Path(sys.argv[1]), int(sys.argv[2])
+    parcel.write_json(folder / PID, os.getpid())
     try:
-        _work(folder)
-    except errors.RegistrationError as error:
-        parcel.write_json(folder / "error.json", [type(error).__name__, str(error)])
-    except MemoryError:
-        message = "There is not enough memory for these images. Close other programs or use a smaller region."
-        parcel.write_json(folder / "error.json", ["DeviceError", message])
-    except Exception:
-        traceback.print_exc()
-        sys.exit(1)
+        import RegistrationNetLib.engine.register  # noqa: F401  (takes seconds, which pass before anything is asked)
+    except ModuleNotFoundError as error:
+        parcel.write_json(folder / MISSING, error.name)
+        raise
+    serve(folder, parent)
 
 
 if __name__ == "__main__":

@@ -14,15 +14,16 @@ from RegistrationNetLib.core.grid import Points
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.engine.constraints import MARGIN_MM, Constraints
-from RegistrationNetLib.engine.result import OnProgress, Registration
+from RegistrationNetLib.engine.job import Job
+from RegistrationNetLib.engine.request import Request
+from RegistrationNetLib.engine.result import OnProgress, Reference, Registration
 from RegistrationNetLib.engine.settings import Settings
-from RegistrationNetLib.engine.worker import Job, Request
 from RegistrationNetLib.scene import marks, transforms, volumes
 from RegistrationNetLib.scene.results import SceneResult, place
 
 
 class RunningJob(Protocol):
-    """What is needed of a job; see `engine.worker.Job`."""
+    """What is needed of a job; see `engine.job.Job`."""
 
     @property
     def done(self) -> bool: ...
@@ -53,7 +54,7 @@ class SceneJob:
         return self._result is not None or self._job.poll()
 
     def cancel(self) -> None:
-        """Stop the computation; the scene stays as it is, and `result` raises Cancelled."""
+        """Ask the computation to stop, and return; the scene stays as it is, and `result` raises Cancelled."""
         self._job.cancel()
 
     def result(self) -> SceneResult:
@@ -95,6 +96,10 @@ def register_nodes(
     region_margin_mm: float = ...,
     fixed_hints: Any = ...,
     moving_hints: Any = ...,
+    fixed_labels: Any = ...,
+    moving_labels: Any = ...,
+    fixed_landmarks: Any = ...,
+    moving_landmarks: Any = ...,
     wait: Literal[True] = ...,
     on_progress: OnProgress | None = ...,
     start: Start = ...,
@@ -118,6 +123,10 @@ def register_nodes(
     region_margin_mm: float = ...,
     fixed_hints: Any = ...,
     moving_hints: Any = ...,
+    fixed_labels: Any = ...,
+    moving_labels: Any = ...,
+    fixed_landmarks: Any = ...,
+    moving_landmarks: Any = ...,
     wait: Literal[False],
     on_progress: OnProgress | None = ...,
     start: Start = ...,
@@ -140,6 +149,10 @@ def register_nodes(
     region_margin_mm: float = MARGIN_MM,
     fixed_hints: Any = None,
     moving_hints: Any = None,
+    fixed_labels: Any = None,
+    moving_labels: Any = None,
+    fixed_landmarks: Any = None,
+    moving_landmarks: Any = None,
     wait: bool = True,
     on_progress: OnProgress | None = None,
     start: Start = Job,
@@ -156,6 +169,8 @@ def register_nodes(
     keep_rigid, keep_volume, region: such nodes on the fixed volume; each piece of a segment or label only turns and
     shifts, or keeps its volume; outside the region and its margin nothing is deformed.
     fixed_hints, moving_hints: point lists that guide the registration, in the same order.
+    fixed_labels, moving_labels: segmentations or label maps, and fixed_landmarks, moving_landmarks: point lists, that
+    only measure the result; segments belong together by name, labels by value, points by order.
     wait: False returns at once with a SceneJob (`cancel`, `done`, `poll`, `result`).
     on_progress: called with stage, fraction 0..1 and a sentence, in the calling thread.
     Raises InputError, GeometryError, SettingsError, WeightsError, DeviceError, Cancelled; the scene is then unchanged.
@@ -176,8 +191,9 @@ def register_nodes(
             _marked(keep_volume, "The part whose volume is kept"),
             _marked(region, "The region of interest"),
             region_margin_mm,
-            _hints(fixed_hints, moving_hints),
+            _points(fixed_hints, moving_hints, "hints"),
         ),
+        reference=_reference(fixed_labels, moving_labels, fixed_landmarks, moving_landmarks),
     )
     parent = moving_node.GetParentTransformNode()
     moving_from_world = None if parent is None else transforms.from_world(parent)
@@ -203,12 +219,27 @@ def _marked(node: Any | None, role: str) -> Image | None:
     return marks.labels_of(node, role)
 
 
-def _hints(fixed: Any | None, moving: Any | None) -> tuple[Points, Points] | None:
-    if fixed is None and moving is None:
+def _points(fixed: Any | None, moving: Any | None, what: str) -> tuple[Points, Points] | None:
+    if not _both(fixed, moving, what, "point list"):
         return None
-    if fixed is None or moving is None:
-        raise InputError("Only one side's hints were chosen. Choose a point list for both volumes, or for neither.")
-    return marks.points_of(fixed, "The fixed hints"), marks.points_of(moving, "The moving hints")
+    return marks.points_of(fixed, f"The fixed {what}"), marks.points_of(moving, f"The moving {what}")
+
+
+def _reference(fixed_labels: Any, moving_labels: Any, fixed_points: Any, moving_points: Any) -> Reference | None:
+    points = _points(fixed_points, moving_points, "landmarks")
+    labels = None
+    if _both(fixed_labels, moving_labels, "labels", "segmentation or label map"):
+        labels = marks.paired_labels(fixed_labels, moving_labels)
+    return None if labels is None is points else Reference(*(labels or (None, None)), *(points or (None, None)))
+
+
+def _both(fixed: Any | None, moving: Any | None, what: str, kind: str) -> bool:
+    if (fixed is None) != (moving is None):
+        raise InputError(f"Only one side's {what} were chosen. Choose a {kind} for both volumes, or for neither.")
+    for node in (fixed, moving):
+        if node is not None:
+            _require_in_scene(node)
+    return fixed is not None
 
 
 def _mapping(initial: Any | None, fixed: Image) -> Mapping | None:

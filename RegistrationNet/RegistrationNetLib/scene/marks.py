@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,36 @@ def labels_of(node: Any, role: str) -> Image:
     if not marked.data.any():
         raise InputError(f"{role} '{marked.name}' is empty (no voxel above 0). Draw the region, or choose none.")
     return marked
+
+
+def paired_labels(fixed: Any, moving: Any) -> tuple[Image, Image]:
+    """What two nodes show alike, under the same labels: segments of one name, or labels of one value.
+
+    Raises InputError where they have nothing in common.
+    """
+    sides = labels_of(fixed, "The fixed labels"), labels_of(moving, "The moving labels")
+    if not (fixed.IsA("vtkMRMLSegmentationNode") and moving.IsA("vtkMRMLSegmentationNode")):
+        return sides
+    names = [_segments(node) for node in (fixed, moving)]
+    common = [name for name in names[0] if name in names[1]]
+    if not common:
+        raise InputError(
+            f"'{fixed.GetName()}' and '{moving.GetName()}' have no segment of one name, so none can be compared. Name "
+            "the same structure alike in both."
+        )
+    one, other = (_renumbered(side, own, common) for side, own in zip(sides, names, strict=True))
+    return one, other
+
+
+def _segments(node: Any) -> list[str]:
+    """Names in order: of the first, exported, the label is 1."""
+    segmentation = node.GetSegmentation()
+    return [segmentation.GetNthSegment(index).GetName() for index in range(segmentation.GetNumberOfSegments())]
+
+
+def _renumbered(labels: Image, names: list[str], common: list[str]) -> Image:
+    number = np.array([0, *(common.index(name) + 1 if name in common else 0 for name in names)], labels.data.dtype)
+    return replace(labels, data=number[labels.data])
 
 
 def points_of(node: Any, role: str) -> Points:

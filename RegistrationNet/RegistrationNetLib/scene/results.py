@@ -9,7 +9,7 @@ from typing import Any
 
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.engine.result import Registration
-from RegistrationNetLib.scene import heatmap, transforms, volumes
+from RegistrationNetLib.scene import heatmap, runs, transforms, volumes
 from RegistrationNetLib.scene.runtime import slicer, vtk
 
 TABLE_COLUMNS = ("Figure", "Value", "Verdict", "What to do")
@@ -66,13 +66,19 @@ def place(fixed: Any, moving: Any, registration: Registration, moving_from_world
             scene.AddNode(node)
         for node in (transform, affine):
             _tell_origin(node, fixed, moving, registration.report)
+        runs.remember(transform, moving)
         for node in own:
             node.SetAndObserveTransformNodeID(transform.GetID())
         _show_like(moving, warped)
         legend = heatmap.show_as_heatmap(jacobian, colors)
         moving_parent = own[0] if own else transform
         moving.SetAndObserveTransformNodeID(moving_parent.GetID())
-        folder = _folder(scene, base, [transform, affine, *own, warped, jacobian, table], beside=moving)
+        made = {"transform": transform, "affine": affine, "warped": warped, "jacobian": jacobian, "table": table}
+        if own:
+            made["own transform"] = own[0]
+        folder = _folder(scene, base, list(made.values()), beside=moving)
+        made |= {"colors": colors, "legend": legend}
+        runs.belong(transform, made, folder, registration.report["settings"])
     return SceneResult(
         transform, affine, warped, jacobian, legend, colors, table, moving_parent, folder, registration.report
     )

@@ -55,7 +55,7 @@ class Runtime:
             self.scene = slicer.vtkMRMLScene()
             self.application = self._application()
             self._data_io = self._remote_io()
-            self._logics = [self._logic(name, kind) for name, kind in _MODULES.items()]
+            self.logics = {name: self._logic(name, kind) for name, kind in _MODULES.items()}
             slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.scene, True)
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
 from RegistrationNetLib.engine import parcel
 from RegistrationNetLib.engine.constraints import Constraints
-from RegistrationNetLib.engine.result import Registration
+from RegistrationNetLib.engine.result import Reference, Registration
 
 GRID = Grid.of((4, 5, 6), (2.0, 1.0, 0.5), np.eye(3)[:, ::-1], (-3.0, 7.0, 1.5))
 
@@ -70,3 +70,20 @@ def test_constraints_arrive_as_they_were_asked(tmp_path, hints):
         np.testing.assert_array_equal(getattr(got, name).data, getattr(sent, name).data)
     for arrived, left in zip(got.hints or (), hints or (), strict=True):
         np.testing.assert_array_equal(arrived, left)
+
+
+def test_what_measures_survives_the_trip(tmp_path):
+    grid = Grid.of((3, 4, 5), (1, 2, 3), np.eye(3), (0, 0, 0))
+    labels = [Image(np.full((1, 3, 4, 5), value, np.uint8), grid, name=f"labels {value}") for value in (1, 2)]
+    points = np.array([[1.0, 2, 3], [4, 5, 6]])
+    for number, reference in enumerate((Reference(*labels, points, points + 1), Reference(*labels), None)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        parcel.put_reference(folder, reference)
+        back = parcel.get_reference(folder)
+        assert (back is None) == (reference is None)
+        if back is not None:
+            np.testing.assert_array_equal(back.moving_labels.data, labels[1].data)
+            assert back.fixed_labels.name == "labels 1"
+            assert (back.fixed_landmarks is None) == (reference.fixed_landmarks is None)
+            assert np.array_equal(back.moving_landmarks, reference.moving_landmarks)

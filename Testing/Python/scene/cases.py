@@ -11,8 +11,8 @@ from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
 from RegistrationNetLib.core.resample import warp
+from RegistrationNetLib.engine.request import Request
 from RegistrationNetLib.engine.result import Registration
-from RegistrationNetLib.engine.worker import Request
 
 FIXED_GRID = Grid.of((18, 26, 22), (2.1, 0.9, 1.3), Rotation.from_rotvec([0.3, -0.2, 0.4]).as_matrix(), (-20, 12, 35))
 MOVING_GRID = Grid.of((24, 20, 28), (1.7, 1.5, 1.1), Rotation.from_rotvec([-0.2, 0.1, 0.3]).as_matrix(), (-29, -5, 48))

@@ -333,6 +333,49 @@ def test_hints_of_one_side_or_of_another_kind_are_refused(scene: Any, pair: Add)
         register_nodes(fixed, moving, keep_rigid=node, start=finds(known_mapping()))
 
 
+def two_segments(scene: Any, labels: Any, first: str, second: str) -> Any:
+    """Label 1 and 2 of a label map as segments of these names, in this order."""
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "segmentation")
+    slicer.vtkSlicerSegmentationsModuleLogic.ImportLabelmapToSegmentationNode(labels, node)
+    for index, name in enumerate((first, second)):
+        node.GetSegmentation().GetNthSegment(index).SetName(name)
+    return node
+
+
+def test_what_measures_reaches_the_worker_and_segments_belong_together_by_name(
+    scene: Any, pair: Add, add_volume: Add
+) -> None:
+    fixed, moving = pair()
+    both = marked()
+    both = Image(both.data + (both.data & (FIXED_GRID.points()[None, ..., 0] > FIXED_GRID.center[0])), both.grid)
+    drawn = add_volume(both, labels=True)
+    fixed_labels = two_segments(scene, drawn, "liver", "tumour")
+    moving_labels = two_segments(scene, drawn, "tumour", "liver")
+    points = points_node(scene, world_points(3), None)
+    seen = []
+
+    def start(request: Any, on_progress: Any) -> KnownJob:
+        seen.append(request.reference)
+        return KnownJob(request, known_mapping())
+
+    labels = {"fixed_labels": fixed_labels, "moving_labels": moving_labels}
+    register_nodes(fixed, moving, **labels, fixed_landmarks=points, moving_landmarks=points, start=start)
+    (reference,) = seen
+    one, other = (
+        warp(image, Mapping(), FIXED_GRID, "nearest").data
+        for image in (reference.fixed_labels, reference.moving_labels)
+    )
+    assert set(np.unique(one)) == {0, 1, 2}
+    np.testing.assert_array_equal(np.choose(one, [0, 2, 1]), other)  # what is liver here is tumour there
+    np.testing.assert_allclose(reference.fixed_landmarks, world_points(3), atol=1e-6)
+    register_nodes(fixed, moving, start=start)
+    assert seen[-1] is None
+    with pytest.raises(InputError, match="have no segment of one name"):
+        register_nodes(fixed, moving, fixed_labels=fixed_labels, moving_labels=two_segments(scene, drawn, "a", "b"))
+    with pytest.raises(InputError, match="Only one side's landmarks were chosen"):
+        register_nodes(fixed, moving, fixed_landmarks=points)
+
+
 class FailingJob(KnownJob):
     def wait(self) -> Any:
         raise RegistrationError("The registration process ended unexpectedly.")

@@ -1,0 +1,70 @@
+"""What is wrong or missing among the chosen nodes, said beside the field before anything is computed. Knows no Qt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PAIRS = {"Hints": "guiding points", "Landmarks": "measuring points", "Labels": "structures"}
+"""Fields that need both sides, and what they are called."""
+
+
+def problems(parameters: Any) -> dict[str, str]:
+    """A sentence for each field that keeps the registration from starting: fixed, moving, initial, extra."""
+    found = {
+        "fixed": _volume(parameters.fixed, "fixed"),
+        "moving": _volume(parameters.moving, "moving") or _same(parameters),
+        "initial": _initial(parameters),
+        "extra": _extra(parameters),
+    }
+    return {field: sentence for field, sentence in found.items() if sentence}
+
+
+def _volume(node: Any, side: str) -> str:
+    if node is None:
+        return f"Choose the {side} volume."
+    image = node.GetImageData()
+    if image is None or image.GetNumberOfPoints() == 0:
+        return f"'{node.GetName()}' is empty. Load an image into it, or choose another volume."
+    if min(image.GetDimensions()) < 2:
+        return f"'{node.GetName()}' is a single slice. Choose a volume of several slices."
+    if image.GetNumberOfScalarComponents() != 1:
+        return f"'{node.GetName()}' is a colour image. Extract one channel with the module Vector to Scalar Volume."
+    return ""
+
+
+def _same(parameters: Any) -> str:
+    if parameters.fixed is not None and parameters.fixed is parameters.moving:
+        return f"'{parameters.moving.GetName()}' is chosen twice. Choose two different volumes."
+    return ""
+
+
+def _initial(parameters: Any) -> str:
+    node = parameters.initial
+    parent = None if parameters.moving is None else parameters.moving.GetParentTransformNode()
+    while node is not None and parent is not None:
+        if parent is node:
+            return (
+                f"'{node.GetName()}' is already applied to '{parameters.moving.GetName()}', so it would count twice. "
+                "Choose none to start from where the volumes lie."
+            )
+        parent = parent.GetParentTransformNode()
+    return ""
+
+
+def _extra(parameters: Any) -> str:
+    for what, words in PAIRS.items():
+        fixed, moving = (getattr(parameters, side + what) for side in ("fixed", "moving"))
+        if (fixed is None) != (moving is None):
+            lacking = "fixed" if fixed is None else "moving"
+            return f"The {words} are chosen on one volume only. Choose those on the {lacking} volume too, or none."
+        if fixed is not None and what != "Labels":
+            counts = [node.GetNumberOfControlPoints() for node in (fixed, moving)]
+            if counts[0] != counts[1] or not counts[0]:
+                return (
+                    f"'{fixed.GetName()}' has {counts[0]} points and '{moving.GetName()}' has {counts[1]}. They belong "
+                    "together in order: place as many on both volumes, at least one."
+                )
+    held = parameters.keepRigid or parameters.keepVolume or parameters.region
+    if held is not None and parameters.transform != "deformable":
+        return "Regions and kept parts are for a deformable registration. Choose deformable, or leave them out."
+    return ""

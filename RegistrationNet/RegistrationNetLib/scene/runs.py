@@ -1,0 +1,151 @@
+"""The registrations that a scene holds: which nodes each one made, what was before it, and how to take it back.
+
+All of it lies in the nodes themselves, so that a run can be removed from a scene that was saved and opened again.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import uuid4
+
+from RegistrationNetLib.scene.runtime import slicer, vtk
+
+RUN, SETTINGS = "RegistrationNet.Run", "RegistrationNet.Settings"
+"""Attributes: of every node of a run its name; of its transform the settings as JSON, so that it can be repeated."""
+_OPACITY, _MEMBER = "RegistrationNet.OpacityBefore", "RegistrationNet.Member."
+_PARENT, _BACKGROUND, _FOREGROUND = (f"RegistrationNet.{what}Before" for what in ("Parent", "Background", "Foreground"))
+"""Roles of references from a run's transform to what was before; those of slice views end in their name."""
+
+
+def remember(transform: Any, moving: Any) -> None:
+    """Before anything changes: what the moving volume is under, and what the slice views show. The transform is in the
+    scene."""
+    transform.SetAttribute(RUN, uuid4().hex)
+    _refer(transform, _PARENT, moving.GetParentTransformNode())
+    opacities = {}
+    for view in slice_views(transform.GetScene()):
+        name = view.GetLayoutName()
+        _refer(transform, _BACKGROUND + name, _node(view, view.GetBackgroundVolumeID()))
+        _refer(transform, _FOREGROUND + name, _node(view, view.GetForegroundVolumeID()))
+        opacities[name] = view.GetForegroundOpacity()
+    transform.SetAttribute(_OPACITY, json.dumps(opacities))
+
+
+def belong(transform: Any, nodes: dict[str, Any], folder: int, settings: dict[str, Any]) -> None:
+    """Nodes, by what they are, and a folder of the subject hierarchy, to the run of its transform."""
+    transform.SetAttribute(SETTINGS, json.dumps(settings))
+    for what, node in nodes.items():
+        join(transform, node, what)
+    _hierarchy(transform.GetScene()).SetItemAttribute(folder, RUN, transform.GetAttribute(RUN))
+
+
+def join(transform: Any, node: Any, what: str) -> None:
+    """A node, with what displays and stores it, to the run of a transform, where `member` finds it as `what`."""
+    for own in (node, *_attached(node)):
+        own.SetAttribute(RUN, transform.GetAttribute(RUN))
+    if node is not transform:
+        _refer(transform, _MEMBER + what, node)
+
+
+def member(transform: Any, what: str) -> Any | None:
+    """What a run made: "warped", "jacobian", "affine", "table" ...; None where it is no longer there."""
+    return transform.GetNodeReference(_MEMBER + what)
+
+
+def transforms(scene: Any) -> list[Any]:
+    """The transforms of all runs, the oldest first."""
+    return [node for node in _nodes(scene) if node.GetAttribute(SETTINGS) is not None]
+
+
+def settings_of(transform: Any) -> dict[str, Any]:
+    """With which a run was made."""
+    return dict(json.loads(transform.GetAttribute(SETTINGS)))
+
+
+def remove(transform: Any) -> None:
+    """Take a run back: its nodes go, what it had moved lies as before, and slice views show what they did, as far as
+    that is still there and they show the run's."""
+    scene, run = transform.GetScene(), transform.GetAttribute(RUN)
+    nodes = [node for node in _nodes(scene) if node.GetAttribute(RUN) == run]
+    ids = {node.GetID() for node in nodes}
+    scene.StartState(scene.BatchProcessState)
+    try:
+        for view in slice_views(scene):
+            _restore_view(view, transform, ids)
+        before = transform.GetNodeReference(_PARENT)
+        for node in (node for node in _transformable(scene) if node.GetID() not in ids):
+            if node.GetTransformNodeID() in ids:
+                node.SetAndObserveTransformNodeID(_parent_before(node, transform, before))
+        hierarchy = _hierarchy(scene)
+        for item in _items(hierarchy):
+            node = hierarchy.GetItemDataNode(item)
+            if hierarchy.GetItemAttribute(item, RUN) == run or (node is not None and node.GetID() in ids):
+                hierarchy.RemoveItem(item, False, False)
+        for node in reversed(nodes):
+            scene.RemoveNode(node)
+    finally:
+        scene.EndState(scene.BatchProcessState)
+
+
+def _parent_before(node: Any, transform: Any, before: Any) -> str | None:
+    """The moving volume's own, which was copied for it; nothing for what was put under the run's transform itself."""
+    copied = node.GetTransformNodeID() != transform.GetID()
+    moved = node is transform.GetNodeReference(transform.GetMovingNodeReferenceRole())
+    return before.GetID() if before is not None and (copied or moved) else None
+
+
+def _restore_view(view: Any, transform: Any, ids: set[str]) -> None:
+    name = view.GetLayoutName()
+    background, foreground = (transform.GetNodeReferenceID(role + name) for role in (_BACKGROUND, _FOREGROUND))
+    if view.GetBackgroundVolumeID() in ids:
+        view.SetBackgroundVolumeID(background)
+    if view.GetForegroundVolumeID() in ids:
+        view.SetForegroundVolumeID(foreground)
+        opacities = json.loads(transform.GetAttribute(_OPACITY) or "{}")
+        view.SetForegroundOpacity(opacities.get(name, view.GetForegroundOpacity()))
+    if view.GetLabelVolumeID() in ids:
+        view.SetLabelVolumeID(None)
+
+
+def _attached(node: Any) -> list[Any]:
+    """What displays a node, its legend included, and what stores it."""
+    found = []
+    if node.IsA("vtkMRMLDisplayableNode"):
+        found += [node.GetNthDisplayNode(index) for index in range(node.GetNumberOfDisplayNodes())]
+    if node.IsA("vtkMRMLStorableNode"):
+        found += [node.GetNthStorageNode(index) for index in range(node.GetNumberOfStorageNodes())]
+    return [one for one in found if one is not None]
+
+
+def _refer(transform: Any, role: str, node: Any | None) -> None:
+    if node is not None:
+        transform.SetNodeReferenceID(role, node.GetID())
+
+
+def _node(view: Any, identity: str | None) -> Any | None:
+    return view.GetScene().GetNodeByID(identity) if identity else None
+
+
+def _nodes(scene: Any) -> list[Any]:
+    return [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
+
+
+def _transformable(scene: Any) -> list[Any]:
+    return [node for node in _nodes(scene) if node.IsA("vtkMRMLTransformableNode")]
+
+
+def slice_views(scene: Any) -> list[Any]:
+    """What each slice view of a scene shows: its composite nodes."""
+    return [node for node in _nodes(scene) if node.IsA("vtkMRMLSliceCompositeNode")]
+
+
+def _hierarchy(scene: Any) -> Any:
+    return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+
+
+def _items(hierarchy: Any) -> list[int]:
+    """All, children before their parents."""
+    items = vtk.vtkIdList()
+    hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
+    return [items.GetId(index) for index in reversed(range(items.GetNumberOfIds()))]
