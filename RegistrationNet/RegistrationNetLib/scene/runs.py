@@ -82,7 +82,8 @@ def remove(transform: Any) -> None:
             node = hierarchy.GetItemDataNode(item)
             if hierarchy.GetItemAttribute(item, RUN) == run or (node is not None and node.GetID() in ids):
                 hierarchy.RemoveItem(item, False, False)
-        for node in reversed(nodes):
+        # A volume that is still shown and lost its display node would be given a new one.
+        for node in sorted(nodes, key=lambda node: bool(node.IsA("vtkMRMLDisplayNode"))):
             scene.RemoveNode(node)
     finally:
         scene.EndState(scene.BatchProcessState)
