@@ -99,7 +99,9 @@ def _parent_before(node: Any, transform: Any, before: Any) -> str | None:
 def _restore_view(view: Any, transform: Any, ids: set[str]) -> None:
     name = view.GetLayoutName()
     background, foreground = (transform.GetNodeReferenceID(role + name) for role in (_BACKGROUND, _FOREGROUND))
-    if view.GetBackgroundVolumeID() in ids:
+    compared = transform.GetNodeReferenceID(transform.GetFixedNodeReferenceRole())
+    behind = {compared} if view.GetForegroundVolumeID() in ids else set()  # put there for the comparison
+    if view.GetBackgroundVolumeID() in ids | behind:
         view.SetBackgroundVolumeID(background)
     if view.GetForegroundVolumeID() in ids:
         view.SetForegroundVolumeID(foreground)
