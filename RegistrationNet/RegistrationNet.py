@@ -303,9 +303,11 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
 
         Raises RegistrationError for what cannot be registered.
         """
+        from RegistrationNetLib.engine.result import Watch
         from RegistrationNetLib.panel.advanced import settings
         from RegistrationNetLib.panel.run import Run
         from RegistrationNetLib.scene import register_nodes
+        from RegistrationNetLib.scene.preview import Preview
 
         chosen = settings(parameters.preset, parameters.advanced).with_values(
             transform=parameters.transform, model=parameters.model, device=parameters.device
@@ -325,7 +327,13 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
             "initial_transform": parameters.initial,
         }
         fixed, moving = parameters.fixed, parameters.moving
-        return Run(lambda heard: register_nodes(fixed, moving, settings=chosen, **extra, wait=False, on_progress=heard))
+        preview = Preview(slicer.mrmlScene, fixed)
+
+        def begin(heard: Any) -> Any:
+            asked = {"settings": chosen, "on_progress": heard, "watch": Watch(preview=preview.show)}
+            return register_nodes(fixed, moving, **asked, **extra, wait=False)
+
+        return Run(begin, preview.end)
 
     def results(self) -> list[Any]:
         """The transforms of all registrations in the scene, the oldest first."""

@@ -22,19 +22,24 @@ class Underway(Protocol):
 class Run:
     """Call `look` now and then. fraction: of the whole, 0 to 1; sentence: what to say of it."""
 
-    def __init__(self, start: Callable[[Callable[[str, float, str], None]], Underway]) -> None:
-        """start: begins the job, given whom it tells its progress."""
+    def __init__(
+        self, start: Callable[[Callable[[str, float, str], None]], Underway], on_end: Callable[[], None]
+    ) -> None:
+        """start: begins the job, given whom it tells its progress. on_end: called before a result is placed, and by
+        `cancel`."""
         self.fraction, self.sentence = 0.0, "Starting"
         self.cancelled = False
         self.result: Any = None
         self.failure = ""
         self._began = time.monotonic()
+        self._on_end = on_end
         self._job = start(self._heard)
 
     def look(self) -> bool:
         """True when it has ended: then there is a `result`, or a `failure` in words, or it was cancelled."""
         if not self._job.poll():
             return False
+        self._on_end()
         try:
             self.result = self._job.result()
             self.fraction, self.sentence = 1.0, f"Done in {in_words(time.monotonic() - self._began)}."
@@ -47,6 +52,7 @@ class Run:
     def cancel(self) -> None:
         """Returns at once; go on looking until it has ended."""
         self.cancelled, self.sentence = True, "Cancelling"
+        self._on_end()
         self._job.cancel()
 
     def _heard(self, stage: str, fraction: float, message: str) -> None:

@@ -16,7 +16,7 @@ from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.engine.constraints import MARGIN_MM, Constraints
 from RegistrationNetLib.engine.job import Job
 from RegistrationNetLib.engine.request import Request
-from RegistrationNetLib.engine.result import OnProgress, Reference, Registration
+from RegistrationNetLib.engine.result import NOBODY, OnProgress, Reference, Registration, Watch
 from RegistrationNetLib.engine.settings import Settings
 from RegistrationNetLib.scene import marks, transforms, volumes
 from RegistrationNetLib.scene.results import SceneResult, place
@@ -32,14 +32,22 @@ class RunningJob(Protocol):
     def cancel(self) -> None: ...
 
 
-Start = Callable[[Request, OnProgress | None], RunningJob]
+Start = Callable[[Request, OnProgress | None, Watch], RunningJob]
 
 
 class SceneJob:
     """A registration of two nodes under way. Nothing in the scene changes before `result` is called."""
 
-    def __init__(self, job: RunningJob, fixed: Any, moving: Any, moving_from_world: Any | None) -> None:
-        self._job = job
+    def __init__(
+        self,
+        job: RunningJob,
+        fixed: Any,
+        moving: Any,
+        moving_from_world: Any | None,
+        similarity: list[tuple[float, float]],
+    ) -> None:
+        """similarity: filled while the job runs, with voxel size (mm) and similarity of each iteration."""
+        self._job, self._similarity = job, similarity
         self._fixed, self._moving, self._moving_from_world = fixed, moving, moving_from_world
         self._warp_again = volumes.is_labels(moving) or not volumes.lies_on_lattice(moving)
         self._result: SceneResult | None = None
@@ -69,7 +77,7 @@ class SceneJob:
             _require_in_scene(self._moving)
             if self._warp_again:
                 registration = self._from_own_voxels(registration)
-            self._result = place(self._fixed, self._moving, registration, self._moving_from_world)
+            self._result = place(self._fixed, self._moving, registration, self._moving_from_world, self._similarity)
         return self._result
 
     def _from_own_voxels(self, registration: Registration) -> Registration:
@@ -102,6 +110,7 @@ def register_nodes(
     moving_landmarks: Any = ...,
     wait: Literal[True] = ...,
     on_progress: OnProgress | None = ...,
+    watch: Watch = ...,
     start: Start = ...,
 ) -> SceneResult: ...
 
@@ -129,6 +138,7 @@ def register_nodes(
     moving_landmarks: Any = ...,
     wait: Literal[False],
     on_progress: OnProgress | None = ...,
+    watch: Watch = ...,
     start: Start = ...,
 ) -> SceneJob: ...
 
@@ -155,6 +165,7 @@ def register_nodes(
     moving_landmarks: Any = None,
     wait: bool = True,
     on_progress: OnProgress | None = None,
+    watch: Watch = NOBODY,
     start: Start = Job,
 ) -> SceneResult | SceneJob:
     """Register two volume nodes as they lie in the world, parent transforms included.
@@ -173,6 +184,7 @@ def register_nodes(
     only measure the result; segments belong together by name, labels by value, points by order.
     wait: False returns at once with a SceneJob (`cancel`, `done`, `poll`, `result`).
     on_progress: called with stage, fraction 0..1 and a sentence, in the calling thread.
+    watch: who looks on while the deformation is refined, in the calling thread too.
     Raises InputError, GeometryError, SettingsError, WeightsError, DeviceError, Cancelled; the scene is then unchanged.
     """
     _require_pair(fixed_node, moving_node)
@@ -197,8 +209,21 @@ def register_nodes(
     )
     parent = moving_node.GetParentTransformNode()
     moving_from_world = None if parent is None else transforms.from_world(parent)
-    job = SceneJob(start(request, on_progress), fixed_node, moving_node, moving_from_world)
+    similarity: list[tuple[float, float]] = []
+    underway = start(request, on_progress, _noting(watch, similarity))
+    job = SceneJob(underway, fixed_node, moving_node, moving_from_world, similarity)
     return job.result() if wait else job
+
+
+def _noting(watch: Watch, values: list[tuple[float, float]]) -> Watch:
+    """The same watch, whose similarities are noted too."""
+
+    def similarity(voxel_mm: float, value: float) -> None:
+        values.append((voxel_mm, value))
+        if watch.similarity is not None:
+            watch.similarity(voxel_mm, value)
+
+    return replace(watch, similarity=similarity)
 
 
 def _image(node: Any) -> Image:

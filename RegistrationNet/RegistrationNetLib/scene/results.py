@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.engine.result import Registration
-from RegistrationNetLib.scene import heatmap, runs, transforms, volumes
+from RegistrationNetLib.scene import curve, heatmap, runs, transforms, volumes
 from RegistrationNetLib.scene.runtime import slicer, vtk
 
 TABLE_COLUMNS = ("Figure", "Value", "Verdict", "What to do")
@@ -43,11 +43,18 @@ class SceneResult:
     report: dict[str, Any]
 
 
-def place(fixed: Any, moving: Any, registration: Registration, moving_from_world: Any | None = None) -> SceneResult:
+def place(
+    fixed: Any,
+    moving: Any,
+    registration: Registration,
+    moving_from_world: Any | None = None,
+    similarity: Sequence[tuple[float, float]] = (),
+) -> SceneResult:
     """Put a registration into the scene of its two volumes, and the moving volume under its transform.
 
     moving_from_world: world -> the moving volume's own coordinates when the registration began
         (`transforms.from_world`); None where it had no parent transform.
+    similarity: voxel size (mm) and similarity of each iteration, for a plot; none for no plot.
     On any error the scene is left as it was.
     """
     scene = moving.GetScene()
@@ -76,6 +83,8 @@ def place(fixed: Any, moving: Any, registration: Registration, moving_from_world
         made = {"transform": transform, "affine": affine, "warped": warped, "jacobian": jacobian, "table": table}
         if own:
             made["own transform"] = own[0]
+        if similarity:
+            made |= curve.add(scene, similarity, base)
         folder = _folder(scene, base, list(made.values()), beside=moving)
         made |= {"colors": colors, "legend": legend}
         runs.belong(transform, made, folder, registration.report["settings"])

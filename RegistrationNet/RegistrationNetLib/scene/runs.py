@@ -82,7 +82,8 @@ def remove(transform: Any) -> None:
             node = hierarchy.GetItemDataNode(item)
             if hierarchy.GetItemAttribute(item, RUN) == run or (node is not None and node.GetID() in ids):
                 hierarchy.RemoveItem(item, False, False)
-        for node in reversed(nodes):
+        # A volume that is still shown and lost its display node would be given a new one.
+        for node in sorted(nodes, key=lambda node: bool(node.IsA("vtkMRMLDisplayNode"))):
             scene.RemoveNode(node)
     finally:
         scene.EndState(scene.BatchProcessState)
@@ -98,7 +99,9 @@ def _parent_before(node: Any, transform: Any, before: Any) -> str | None:
 def _restore_view(view: Any, transform: Any, ids: set[str]) -> None:
     name = view.GetLayoutName()
     background, foreground = (transform.GetNodeReferenceID(role + name) for role in (_BACKGROUND, _FOREGROUND))
-    if view.GetBackgroundVolumeID() in ids:
+    compared = transform.GetNodeReferenceID(transform.GetFixedNodeReferenceRole())
+    behind = {compared} if view.GetForegroundVolumeID() in ids else set()  # put there for the comparison
+    if view.GetBackgroundVolumeID() in ids | behind:
         view.SetBackgroundVolumeID(background)
     if view.GetForegroundVolumeID() in ids:
         view.SetForegroundVolumeID(foreground)

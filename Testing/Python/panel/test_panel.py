@@ -36,6 +36,7 @@ class Slow(KnownJob):
     def __init__(self, request: Any, on_progress: Any) -> None:
         super().__init__(request, known_mapping())
         self.tell, self.ended = on_progress, False
+        self.watch: Any = None
 
     def poll(self) -> bool:
         return self.ended or self.cancelled
@@ -46,8 +47,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Slow]:
     """The jobs that the panel starts."""
     jobs: list[Slow] = []
 
-    def start(request: Any, on_progress: Any) -> Slow:
+    def start(request: Any, on_progress: Any, watch: Any) -> Slow:
         jobs.append(Slow(request, on_progress))
+        jobs[-1].watch = watch
         return jobs[-1]
 
     monkeypatch.setitem(scene_job.register_nodes.__kwdefaults__, "start", start)
@@ -139,6 +141,35 @@ def test_what_the_panel_shows_is_what_is_registered(panel: Any, two: Any, starte
     assert job.request.settings.refine.steps_full == 2
     assert (job.request.fixed.name, job.request.moving.name) == ("baseline", "followup")
     ui.registerButton.click()
+
+
+def shown() -> tuple[Any, ...]:
+    """What the red slice view shows."""
+    view = slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceCompositeNode")
+    return view.GetBackgroundVolumeID(), view.GetForegroundVolumeID(), view.GetForegroundOpacity()
+
+
+@pytest.mark.parametrize("way", ["result", "cancel"])
+def test_a_preview_is_seen_meanwhile_and_is_gone_afterwards(
+    panel: Any, two: Any, started: list[Slow], way: str
+) -> None:
+    before, views = names(), shown()
+    panel.ui.registerButton.click()
+    for size in (6, 9):
+        started[0].watch.preview(image_on(FIXED_GRID.resampled((size, size, size)), "coarse"))
+        node = slicer.mrmlScene.GetNodeByID(shown()[1])
+        assert node.GetImageData().GetDimensions() == (size, size, size)
+        assert node.GetHideFromEditors()
+    if way == "cancel":
+        panel.ui.registerButton.click()
+        assert names() == before
+        assert shown() == views
+    started[0].ended = True
+    panel.onLook()
+    if way == "result":
+        panel.ui.removeButton.click()
+        assert names() == before
+        assert shown() == views
 
 
 def test_cancel_leaves_the_scene_as_it_was(panel: Any, two: Any, started: list[Slow]) -> None:

@@ -110,4 +110,4 @@ class KnownJob:
 
 def finds(mapping: Mapping) -> Any:
     """Starts a job that finds `mapping`."""
-    return lambda request, on_progress: KnownJob(request, mapping)
+    return lambda request, on_progress, watch: KnownJob(request, mapping)

@@ -238,7 +238,7 @@ def test_registering_again_starts_from_where_the_volume_is_and_keeps_both_result
 def test_an_initial_transform_reaches_the_worker_as_the_mapping_it_stands_for(pair: Add, add_transform: Add) -> None:
     seen: list[KnownJob] = []
 
-    def start(request: Any, on_progress: Any) -> KnownJob:
+    def start(request: Any, on_progress: Any, watch: Any) -> KnownJob:
         seen.append(KnownJob(request, known_mapping()))
         return seen[-1]
 
@@ -253,7 +253,7 @@ def test_masks_reach_the_worker(pair: Add, add_volume: Add) -> None:
     mask = Image((image_on(FIXED_GRID, "x").data > 100).astype(np.uint8), FIXED_GRID, 0.0, "mask")
     seen = []
 
-    def start(request: Any, on_progress: Any) -> KnownJob:
+    def start(request: Any, on_progress: Any, watch: Any) -> KnownJob:
         seen.append(request)
         return KnownJob(request, known_mapping())
 
@@ -299,7 +299,7 @@ def test_constraints_reach_the_worker_as_they_lie_in_the_world(
     nodes = [points_node(scene, points, under) for under in (parent, None)]
     seen = []
 
-    def start(request: Any, on_progress: Any) -> KnownJob:
+    def start(request: Any, on_progress: Any, watch: Any) -> KnownJob:
         seen.append(request.constraints)
         return KnownJob(request, known_mapping())
 
@@ -354,7 +354,7 @@ def test_what_measures_reaches_the_worker_and_segments_belong_together_by_name(
     points = points_node(scene, world_points(3), None)
     seen = []
 
-    def start(request: Any, on_progress: Any) -> KnownJob:
+    def start(request: Any, on_progress: Any, watch: Any) -> KnownJob:
         seen.append(request.reference)
         return KnownJob(request, known_mapping())
 
@@ -385,7 +385,7 @@ def test_a_crash_leaves_the_scene_exactly_as_it_was(scene: Any, pair: Add) -> No
     fixed, moving = pair("linear", "nonlinear")
     before = snapshot(scene)
     with pytest.raises(RegistrationError, match="unexpectedly"):
-        register_nodes(fixed, moving, start=lambda request, on_progress: FailingJob(request, known_mapping()))
+        register_nodes(fixed, moving, start=lambda request, on_progress, watch: FailingJob(request, known_mapping()))
     assert snapshot(scene) == before
 
 

@@ -123,3 +123,21 @@ def test_a_run_is_taken_back_after_a_save_and_says_how_it_was_made(
     moving = scene.GetFirstNodeByName("moving")
     assert moving.GetParentTransformNode().GetName() == "parent"
     assert view(scene, "Red") == ("fixed", "moving", 0.25)
+
+
+def test_how_the_similarity_rose_is_a_plot_of_the_run(scene: Any, two: tuple[Any, Any]) -> None:
+    before, values = whole(scene), [(4.0, 0.2), (4.0, 0.5), (2.0, 0.4), (2.0, 0.6)]
+
+    def start(request: Any, on_progress: Any, watch: Any) -> Any:
+        for value in values:
+            watch.similarity(*value)
+        return finds(known_mapping())(request, on_progress, watch)
+
+    result = register_nodes(*two, start=start)
+    table = runs.member(result.transform, "similarity values").GetTable()
+    shown = [[table.GetValue(row, column).ToDouble() for column in (1, 2)] for row in range(table.GetNumberOfRows())]
+    assert shown == [list(value) for value in values]
+    chart = runs.member(result.transform, "similarity plot")
+    assert chart.GetNthPlotSeriesNode(0).GetTableNode().GetTable() is table
+    runs.remove(result.transform)
+    assert whole(scene) == before
