@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from RegistrationNetLib.scene import transforms, volumes
+
 PAIRS = {"Hints": "guiding points", "Landmarks": "measuring points", "Labels": "structures"}
 """Fields that need both sides, and what they are called."""
 
@@ -20,16 +22,7 @@ def problems(parameters: Any) -> dict[str, str]:
 
 
 def _volume(node: Any, side: str) -> str:
-    if node is None:
-        return f"Choose the {side} volume."
-    image = node.GetImageData()
-    if image is None or image.GetNumberOfPoints() == 0:
-        return f"'{node.GetName()}' is empty. Load an image into it, or choose another volume."
-    if min(image.GetDimensions()) < 2:
-        return f"'{node.GetName()}' is a single slice. Choose a volume of several slices."
-    if image.GetNumberOfScalarComponents() != 1:
-        return f"'{node.GetName()}' is a colour image. Extract one channel with the module Vector to Scalar Volume."
-    return ""
+    return f"Choose the {side} volume." if node is None else volumes.problem(node)
 
 
 def _same(parameters: Any) -> str:
@@ -39,16 +32,13 @@ def _same(parameters: Any) -> str:
 
 
 def _initial(parameters: Any) -> str:
-    node = parameters.initial
-    parent = None if parameters.moving is None else parameters.moving.GetParentTransformNode()
-    while node is not None and parent is not None:
-        if parent is node:
-            return (
-                f"'{node.GetName()}' is already applied to '{parameters.moving.GetName()}', so it would count twice. "
-                "Choose none to start from where the volumes lie."
-            )
-        parent = parent.GetParentTransformNode()
-    return ""
+    initial, moving = parameters.initial, parameters.moving
+    if moving is None or not transforms.is_applied(initial, moving):
+        return ""
+    return (
+        f"'{initial.GetName()}' is already applied to '{moving.GetName()}', so it would count twice. Choose none to "
+        "start from where the volumes lie."
+    )
 
 
 def _extra(parameters: Any) -> str:

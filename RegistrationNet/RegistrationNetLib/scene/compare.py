@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from RegistrationNetLib.core.errors import InputError
 from RegistrationNetLib.core.image import Image
-from RegistrationNetLib.scene import runs, volumes
+from RegistrationNetLib.scene import runs, views, volumes
 from RegistrationNetLib.scene.runtime import slicer, vtk
 
 Mode = Literal["fixed", "warped", "blend", "checkerboard", "edges", "difference", "jacobian"]
@@ -20,7 +20,6 @@ Mode = Literal["fixed", "warped", "blend", "checkerboard", "edges", "difference"
 _TILE_MM = 25.0
 _EDGES = 92.0  # percent of the body's voxels whose brightness changes less
 _SMOOTHING_MM = 1.0  # before edges are looked for
-_HEATMAP_OPACITY = 0.4
 
 
 def show(transform: Any, mode: Mode, opacity: float = 0.5) -> None:
@@ -33,13 +32,10 @@ def show(transform: Any, mode: Mode, opacity: float = 0.5) -> None:
     if mode in plain:
         foreground, alpha = plain[mode]
     elif mode == "jacobian":
-        foreground, alpha = _member(transform, "jacobian"), _HEATMAP_OPACITY
+        foreground, alpha = _member(transform, "jacobian"), views.HEATMAP_OPACITY
     else:
         foreground, alpha = runs.member(transform, mode) or _made(transform, mode, fixed, warped), 1.0
-    for view in runs.slice_views(transform.GetScene()):
-        view.SetBackgroundVolumeID(fixed.GetID())
-        view.SetForegroundVolumeID(foreground.GetID())
-        view.SetForegroundOpacity(alpha)
+    views.show_over(transform.GetScene(), fixed, foreground, alpha)
 
 
 def checkerboard(one: Image, other: Image) -> NDArray[np.float32]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from RegistrationNetLib.scene.runtime import slicer, vtk
+from RegistrationNetLib.scene.runtime import slicer
+from RegistrationNetLib.scene.tables import table_node
 
 X, Y, SIZE = "Iteration", "Similarity, 0 to 1", "Voxel size, mm"
 _COLOUR = (0.12, 0.47, 0.71)
@@ -17,7 +18,9 @@ def add(scene: Any, values: Sequence[tuple[float, float]], name: str) -> dict[st
     values: voxel size (mm) and similarity of each iteration, from coarse to fine; where voxels become smaller there is
     a step.
     """
-    table = scene.AddNode(_table(values, f"{name} similarity values"))
+    sizes, similarities = zip(*values, strict=True)
+    columns = {X: range(len(values)), SIZE: sizes, Y: similarities}
+    table = scene.AddNode(table_node(f"{name} similarity values", columns))
     series = slicer.vtkMRMLPlotSeriesNode()
     series.SetName(f"{name} similarity")
     series = scene.AddNode(series)
@@ -36,20 +39,3 @@ def add(scene: Any, values: Sequence[tuple[float, float]], name: str) -> dict[st
     chart.SetYAxisTitle(Y)
     chart.SetLegendVisibility(False)
     return {"similarity values": table, "similarity": series, "similarity plot": chart}
-
-
-def _table(values: Sequence[tuple[float, float]], name: str) -> Any:
-    columns = {X: range(len(values)), SIZE: [size for size, _ in values], Y: [value for _, value in values]}
-    table = vtk.vtkTable()
-    for title, entries in columns.items():
-        column = vtk.vtkDoubleArray()
-        column.SetName(title)
-        for entry in entries:
-            column.InsertNextValue(float(entry))
-        table.AddColumn(column)
-    node = slicer.vtkMRMLTableNode()
-    node.SetName(name)
-    node.SetAndObserveTable(table)
-    node.SetUseColumnTitleAsColumnHeader(True)
-    node.SetLocked(True)
-    return node

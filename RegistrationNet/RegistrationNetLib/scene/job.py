@@ -294,11 +294,8 @@ def _require_in_scene(node: Any) -> None:
 
 def _require_not_applied(initial: Any | None, moving: Any) -> None:
     """A start that already moves the volume would be counted twice."""
-    parent = moving.GetParentTransformNode()
-    while initial is not None and parent is not None:
-        if parent is initial:
-            raise InputError(
-                f"The initial transform '{initial.GetName()}' is already applied to '{moving.GetName()}', so it would "
-                "count twice. Leave the initial transform empty."
-            )
-        parent = parent.GetParentTransformNode()
+    if initial is not None and transforms.is_applied(initial, moving):
+        raise InputError(
+            f"The initial transform '{initial.GetName()}' is already applied to '{moving.GetName()}', so it would "
+            "count twice. Leave the initial transform empty."
+        )

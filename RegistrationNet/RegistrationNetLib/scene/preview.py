@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from RegistrationNetLib.core.image import Image
-from RegistrationNetLib.scene import runs, volumes
+from RegistrationNetLib.scene import views, volumes
 
 _OPACITY = 0.5
 _NAME = "registration under way"
@@ -51,9 +51,8 @@ class Preview:
         display.SetSaveWithScene(False)
         display.SetAutoWindowLevel(0)
         display.SetWindowLevelMinMax(0, 1)
-        for view in runs.slice_views(self._scene):
-            shown = view.GetBackgroundVolumeID(), view.GetForegroundVolumeID(), view.GetForegroundOpacity()
-            self._before.append((view, *shown))
-            view.SetBackgroundVolumeID(self._fixed.GetID())
-            view.SetForegroundVolumeID(self._node.GetID())
-            view.SetForegroundOpacity(_OPACITY)
+        self._before = [
+            (view, view.GetBackgroundVolumeID(), view.GetForegroundVolumeID(), view.GetForegroundOpacity())
+            for view in views.slice_views(self._scene)
+        ]
+        views.show_over(self._scene, self._fixed, self._node, _OPACITY)

@@ -11,8 +11,10 @@ from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.engine.result import Registration
 from RegistrationNetLib.scene import curve, heatmap, runs, transforms, volumes
 from RegistrationNetLib.scene.runtime import slicer, vtk
+from RegistrationNetLib.scene.tables import table_node
 
-TABLE_COLUMNS = ("Figure", "Value", "Verdict", "What to do")
+TABLE_COLUMNS = {"Figure": "name", "Value": "value", "Verdict": "verdict", "What to do": "remedy"}
+"""Titles -> what a check calls it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,9 @@ def place(
     affine = _node_of(transforms.to_vtk(Mapping((mapping.affine,))), f"{base} affine")
     warped = volumes.volume_node(replace(registration.warped, name=f"{base} warped"), volumes.is_labels(moving))
     jacobian = volumes.volume_node(replace(registration.jacobian, name=f"{base} Jacobian"))
-    table = _table_node(registration.report, f"{base} quality")
+    checks = registration.report["checks"]
+    columns = {title: [check[key] for check in checks] for title, key in TABLE_COLUMNS.items()}
+    table = table_node(f"{base} quality", columns)
     colors = heatmap.colour_table()
     own = [] if moving_from_world is None else [_node_of(moving_from_world, f"{moving.GetName()} own transform")]
     with all_or_nothing(scene, moving):
@@ -97,32 +101,21 @@ def place(
 def all_or_nothing(scene: Any, moving: Any) -> Iterator[None]:
     """One undoable step; when it fails, every node it added goes and the moving volume is under its old parent."""
     scene.SaveStateForUndo()
-    nodes, items, parent = set(_node_ids(scene)), set(_items(scene)), moving.GetTransformNodeID()
+    nodes, items, parent = set(_ids(scene)), set(runs.items_of(scene)), moving.GetTransformNodeID()
     try:
         yield
     except BaseException:
         moving.SetAndObserveTransformNodeID(parent)
-        for item in [item for item in _items(scene) if item not in items]:
-            _hierarchy(scene).RemoveItem(item, False, False)
-        for node in reversed([node for node in _node_ids(scene) if node not in nodes]):
+        hierarchy: Any = runs.hierarchy_of(scene)
+        for item in [item for item in runs.items_of(scene) if item not in items]:
+            hierarchy.RemoveItem(item, False, False)
+        for node in reversed([node for node in _ids(scene) if node not in nodes]):
             scene.RemoveNode(scene.GetNodeByID(node))
         raise
 
 
-def _node_ids(scene: Any) -> list[str]:
-    return [scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())]
-
-
-def _items(scene: Any) -> list[int]:
-    """All subject hierarchy items; none where no hierarchy was made yet."""
-    items = vtk.vtkIdList()
-    if _hierarchy(scene) is not None:
-        _hierarchy(scene).GetItemChildren(_hierarchy(scene).GetSceneItemID(), items, True)
-    return [items.GetId(index) for index in range(items.GetNumberOfIds())]
-
-
-def _hierarchy(scene: Any) -> Any:
-    return scene.GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode")
+def _ids(scene: Any) -> list[str]:
+    return [node.GetID() for node in runs.nodes_of(scene)]
 
 
 def _node_of(from_parent: Any, name: str) -> Any:
@@ -160,22 +153,6 @@ def _show_like(moving: Any, warped: Any) -> None:
     if not source.GetAutoWindowLevel():
         display.SetAutoWindowLevel(0)
         display.SetWindowLevel(source.GetWindow(), source.GetLevel())
-
-
-def _table_node(report: dict[str, Any], name: str) -> Any:
-    node = slicer.vtkMRMLTableNode()
-    node.SetName(name)
-    table = vtk.vtkTable()
-    for title, key in zip(TABLE_COLUMNS, ("name", "value", "verdict", "remedy"), strict=True):
-        column = vtk.vtkStringArray()
-        column.SetName(title)
-        for check in report["checks"]:
-            column.InsertNextValue(check[key])
-        table.AddColumn(column)
-    node.SetAndObserveTable(table)
-    node.SetUseColumnTitleAsColumnHeader(True)
-    node.SetLocked(True)
-    return node
 
 
 def _folder(scene: Any, name: str, members: list[Any], beside: Any) -> int:

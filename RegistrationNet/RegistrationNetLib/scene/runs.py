@@ -9,7 +9,8 @@ import json
 from typing import Any
 from uuid import uuid4
 
-from RegistrationNetLib.scene.runtime import slicer, vtk
+from RegistrationNetLib.scene.runtime import vtk
+from RegistrationNetLib.scene.views import slice_views
 
 RUN, SETTINGS = "RegistrationNet.Run", "RegistrationNet.Settings"
 """Attributes: of every node of a run its name; of its transform the settings as JSON, so that it can be repeated."""
@@ -37,7 +38,8 @@ def belong(transform: Any, nodes: dict[str, Any], folder: int, settings: dict[st
     transform.SetAttribute(SETTINGS, json.dumps(settings))
     for what, node in nodes.items():
         join(transform, node, what)
-    _hierarchy(transform.GetScene()).SetItemAttribute(folder, RUN, transform.GetAttribute(RUN))
+    hierarchy: Any = hierarchy_of(transform.GetScene())
+    hierarchy.SetItemAttribute(folder, RUN, transform.GetAttribute(RUN))
 
 
 def join(transform: Any, node: Any, what: str) -> None:
@@ -55,7 +57,7 @@ def member(transform: Any, what: str) -> Any | None:
 
 def transforms(scene: Any) -> list[Any]:
     """The transforms of all runs, the oldest first."""
-    return [node for node in _nodes(scene) if node.GetAttribute(SETTINGS) is not None]
+    return [node for node in nodes_of(scene) if node.GetAttribute(SETTINGS) is not None]
 
 
 def settings_of(transform: Any) -> dict[str, Any]:
@@ -67,7 +69,7 @@ def remove(transform: Any) -> None:
     """Take a run back: its nodes go, what it had moved lies as before, and slice views show what they did, as far as
     that is still there and they show the run's."""
     scene, run = transform.GetScene(), transform.GetAttribute(RUN)
-    nodes = [node for node in _nodes(scene) if node.GetAttribute(RUN) == run]
+    nodes = [node for node in nodes_of(scene) if node.GetAttribute(RUN) == run]
     ids = {node.GetID() for node in nodes}
     scene.StartState(scene.BatchProcessState)
     try:
@@ -77,8 +79,8 @@ def remove(transform: Any) -> None:
         for node in (node for node in _transformable(scene) if node.GetID() not in ids):
             if node.GetTransformNodeID() in ids:
                 node.SetAndObserveTransformNodeID(_parent_before(node, transform, before))
-        hierarchy = _hierarchy(scene)
-        for item in _items(hierarchy):
+        hierarchy: Any = hierarchy_of(scene)
+        for item in items_of(scene):
             node = hierarchy.GetItemDataNode(item)
             if hierarchy.GetItemAttribute(item, RUN) == run or (node is not None and node.GetID() in ids):
                 hierarchy.RemoveItem(item, False, False)
@@ -130,25 +132,23 @@ def _node(view: Any, identity: str | None) -> Any | None:
     return view.GetScene().GetNodeByID(identity) if identity else None
 
 
-def _nodes(scene: Any) -> list[Any]:
+def nodes_of(scene: Any) -> list[Any]:
+    """All of them, in the order in which they came."""
     return [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
 
 
 def _transformable(scene: Any) -> list[Any]:
-    return [node for node in _nodes(scene) if node.IsA("vtkMRMLTransformableNode")]
+    return [node for node in nodes_of(scene) if node.IsA("vtkMRMLTransformableNode")]
 
 
-def slice_views(scene: Any) -> list[Any]:
-    """What each slice view of a scene shows: its composite nodes."""
-    return [node for node in _nodes(scene) if node.IsA("vtkMRMLSliceCompositeNode")]
+def hierarchy_of(scene: Any) -> Any | None:
+    """Its subject hierarchy; None where it has none yet."""
+    return scene.GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode")
 
 
-def _hierarchy(scene: Any) -> Any:
-    return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-
-
-def _items(hierarchy: Any) -> list[int]:
-    """All, children before their parents."""
-    items = vtk.vtkIdList()
-    hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
+def items_of(scene: Any) -> list[int]:
+    """All items of its subject hierarchy, children before their parents."""
+    hierarchy, items = hierarchy_of(scene), vtk.vtkIdList()
+    if hierarchy is not None:
+        hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
     return [items.GetId(index) for index in reversed(range(items.GetNumberOfIds()))]

@@ -85,6 +85,16 @@ def move(transform: Any, points: ArrayLike) -> Points:
     return flip_points(vtk_to_numpy(after.GetData())).reshape(world.shape)
 
 
+def is_applied(transform: Any | None, node: Any) -> bool:
+    """Whether a node already is under a transform, directly or not."""
+    parent = node.GetParentTransformNode()
+    while transform is not None and parent is not None:
+        if parent is transform:
+            return True
+        parent = parent.GetParentTransformNode()
+    return False
+
+
 def is_linear(parent: Any | None) -> bool:
     """True where nothing but matrices lies between a node and the world."""
     return parent is None or bool(parent.IsTransformToWorldLinear())

@@ -49,11 +49,27 @@ def _slice_logic(runtime: Runtime, name: str) -> Any:
     return logic
 
 
+def slice_views(scene: Any) -> list[Any]:
+    """What each slice view of a scene shows: its composite nodes."""
+    nodes = (scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes()))
+    return [node for node in nodes if node.IsA("vtkMRMLSliceCompositeNode")]
+
+
+def show_over(scene: Any, background: Any, foreground: Any, opacity: float) -> None:
+    """One volume over another in all slice views of a scene."""
+    for view in slice_views(scene):
+        _lay_over(view, background, foreground, opacity)
+
+
+def _lay_over(view: Any, background: Any, foreground: Any, opacity: float) -> None:
+    view.SetBackgroundVolumeID(background.GetID())
+    view.SetForegroundVolumeID(foreground.GetID())
+    view.SetForegroundOpacity(opacity)
+
+
 def _show_slice(logic: Any, background: Any, foreground: Any) -> None:
     composite = logic.GetSliceCompositeNode()
-    composite.SetBackgroundVolumeID(background.GetID())
-    composite.SetForegroundVolumeID(foreground.GetID())
-    composite.SetForegroundOpacity(HEATMAP_OPACITY)
+    _lay_over(composite, background, foreground, HEATMAP_OPACITY)
     composite.SetLinkedControl(1)
     logic.ResizeSliceNode(_VIEW_SIZE, _VIEW_SIZE)
     logic.FitSliceToBackground()

@@ -147,22 +147,28 @@ def _in_world(node: Any) -> Grid:
     return grid_of(node.GetImageData().GetDimensions(), matrix @ local)
 
 
-def _voxels(node: Any) -> NDArray[np.generic]:
-    name = node.GetName()
-    image = node.GetImageData()
+def problem(node: Any) -> str:
+    """Why a volume's voxels cannot be read, and the cure; empty where they can."""
+    name, image = node.GetName(), node.GetImageData()
     if image is None or image.GetPointData().GetScalars() is None:
-        raise InputError(f"The volume '{name}' is empty. Load an image into it, or choose another volume.")
-    scalars = image.GetPointData().GetScalars()
-    if scalars.GetNumberOfComponents() != 1:
-        raise InputError(
-            f"The volume '{name}' has {scalars.GetNumberOfComponents()} channels, one grey value per voxel is needed. "
+        return f"The volume '{name}' is empty. Load an image into it, or choose another volume."
+    channels, size = image.GetPointData().GetScalars().GetNumberOfComponents(), image.GetDimensions()
+    if channels != 1:
+        return (
+            f"The volume '{name}' has {channels} channels, one grey value per voxel is needed. "
             "Extract one channel with the module Vector to Scalar Volume."
         )
-    size = image.GetDimensions()
     if min(size) < 2:
-        shape = " x ".join(str(n) for n in size)
-        raise InputError(f"The volume '{name}' is a 2-D image ({shape}). Choose a 3-D volume.")
-    return vtk_to_numpy(scalars).reshape(*reversed(size)).copy()
+        return f"The volume '{name}' is a 2-D image ({' x '.join(str(n) for n in size)}). Choose a 3-D volume."
+    return ""
+
+
+def _voxels(node: Any) -> NDArray[np.generic]:
+    why = problem(node)
+    if why:
+        raise InputError(why)
+    image = node.GetImageData()
+    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(*reversed(image.GetDimensions())).copy()
 
 
 def _to_vtk_image(values: NDArray[np.generic]) -> Any:
