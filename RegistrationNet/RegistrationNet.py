@@ -3,6 +3,7 @@
 import sys
 from typing import Annotated, Any
 
+import numpy
 import qt
 import slicer
 import vtk
@@ -81,6 +82,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameters: Any = None
         self._connection: Any = None
         self._run: Any = None
+        self._shown = "fixed"  # by the flicker
         VTKObservationMixin.__init__(self)
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
@@ -162,6 +164,8 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def update(self, _caller: Any = None, _event: Any = None) -> None:
         """Say beside each field what is wrong with it, and let the button be pressed when nothing is."""
+        if self._parameters is None:
+            return
         problems = self.logic.problems(self._parameters)
         for field in ("fixed", "moving", "initial", "extra"):
             said = getattr(self.ui, f"{field}ProblemLabel")
@@ -192,6 +196,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             with slicer.util.tryWithErrorDisplay(_("The registration could not be started."), waitCursor=True):
                 self._run = self.logic.start(self._parameters)
                 self._looking.start()
+        self.update()
         self.onLook()
 
     def onLook(self) -> None:
@@ -207,8 +212,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if run.result is not None:
                 self.listResults(run.result.transform)
                 self.compare()
-        if self._parameters is not None:
-            self._updateButton(self.logic.problems(self._parameters))
+            self.update()
 
     def _stop(self) -> None:
         """End a registration without a word; what it computes is not wanted any more."""
@@ -260,7 +264,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onFlickerTick(self) -> None:
         transform = self._chosen()
         if transform is not None:
-            self._shown = "fixed" if getattr(self, "_shown", "fixed") == "warped" else "warped"
+            self._shown = "fixed" if self._shown == "warped" else "warped"
             self.logic.compare(transform, self._shown, 1.0)
 
     def onRemoveButton(self) -> None:
@@ -378,7 +382,7 @@ class RegistrationNetTest(ScriptedLoadableModuleTest):
         self.assertEqual(problems["moving"], "Choose the moving volume.")
 
     def test_LogicRefusesOneVolumeTwice(self) -> None:
-        volume = slicer.util.addVolumeFromArray(__import__("numpy").zeros((3, 4, 5)), name="brain")
+        volume = slicer.util.addVolumeFromArray(numpy.zeros((3, 4, 5)), name="brain")
         logic = RegistrationNetLogic()
         parameters = logic.getParameterNode()
         parameters.fixed = parameters.moving = volume
