@@ -59,7 +59,8 @@ def models(
     """
     require_size(size)
     names = tuple(names) or registry.names()
-    listed = [_listed(name) for name in names]
+    trained = _trained()
+    listed = [_listed(name, trained) for name in names]
     for i, (name, model) in enumerate(zip(names, listed, strict=True)):
         if on_progress:
             on_progress(name, i / len(names), f"Estimating {model.name}")
@@ -75,18 +76,19 @@ def require_size(size: Sequence[int]) -> None:
         )
 
 
-def _listed(name: str) -> Model:
+def _listed(name: str, trained: dict[str, tuple[Trained, ...]]) -> Model:
     entry = registry.entry(name)
-    return Model(entry.name, entry.title, entry.purpose, entry.paper, entry.group, _trained(entry.name))
+    return Model(entry.name, entry.title, entry.purpose, entry.paper, entry.group, trained.get(entry.name, ()))
 
 
-def _trained(network: str) -> tuple[Trained, ...]:
-    cards = {stem: (file, weights.read_card(file)) for stem, file in weights.shipped().items()}
-    return tuple(
-        Trained(stem, str(file), card.training_data, card.licence)
-        for stem, (file, card) in cards.items()
-        if card.network == network
-    )
+def _trained() -> dict[str, tuple[Trained, ...]]:
+    """All shipped weights by network; each file is read whole for its checksum, so once for all networks."""
+    found: dict[str, tuple[Trained, ...]] = {}
+    for stem, file in weights.shipped().items():
+        card = weights.read_card(file)
+        known = Trained(stem, str(file), card.training_data, card.licence)
+        found[card.network] = (*found.get(card.network, ()), known)
+    return found
 
 
 def _costs(name: str, size: Sequence[int], device: str) -> dict[str, Any]:

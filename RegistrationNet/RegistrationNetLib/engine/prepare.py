@@ -75,11 +75,10 @@ def prepare(
     next to nothing.
     """
     fixed_grid, moving_grid = working_grids(fixed.grid, moving.grid, settings.max_voxels)
-    f, m = _normalised(fixed, fixed_mask, settings), _normalised(moving, moving_mask, settings)
+    f = _normalised(fixed, fixed_mask, settings)
+    m = _normalised(moving, moving_mask, settings, beside_ct=f.ct)
     if m.ct and not f.ct:
         f = _normalised(fixed, fixed_mask, settings, beside_ct=True)
-    if f.ct and not m.ct:
-        m = _normalised(moving, moving_mask, settings, beside_ct=True)
     f, m = f.onto(fixed_grid.shape), m.onto(moving_grid.shape)
     notes = [*f.notes, *m.notes]
     for image, grid in ((fixed, fixed_grid), (moving, moving_grid)):

@@ -38,10 +38,10 @@ _SURROUNDINGS = 1.5  # times the smoothing of each movement
 _STRONG, _WEAKEST = 0.95, 0.02  # forces weaker than this part of the strong ones are noise and stay weak
 _TINY = 1e-12
 _STIFF_CT = 1.5, 2.0  # times the smoothing of each step and of the field
+_STIFF_MIND = 2.5, 2.5  # structure is noisier than correlation in a window
+
 Seen = Callable[[float], None]
 """Called with how alike the images are, 0 to 1."""
-
-_STIFF_MIND = 2.5, 2.5  # structure is noisier than correlation in a window
 
 
 @at_once()
@@ -78,11 +78,11 @@ def refine(
         field = hold.keep(field)
         if level.steps:
             onto = _Onto.of(prepared, affine, level, settings, device, hold)
-            field = onto.climb(field, level.steps, advance, seen_at(level, watch))
+            field = onto.climb(field, level.steps, advance, _seen_at(level, watch))
         if level is not plans[-1]:
             field = unfold(field, keep=keep)
             if watch.preview is not None:
-                watch.preview(preview(prepared, affine, field, level))
+                watch.preview(_preview(prepared, affine, field, level))
         done += work
     stored = stored_grid(prepared, settings)
     if field.shape[2:] != stored.shape:
@@ -114,16 +114,16 @@ def _stiffness(prepared: Prepared, settings: Refine) -> tuple[float, float]:
     return _STIFF_CT if settings.smoother_ct and prepared.modality == "ct" else (1.0, 1.0)
 
 
-def unseen(value: float) -> None:
+def _unseen(value: float) -> None:
     """Nobody looks on."""
 
 
-def seen_at(level: Plan, watch: Watch) -> Seen:
+def _seen_at(level: Plan, watch: Watch) -> Seen:
     """Whom a level tells how alike the images are."""
-    return unseen if watch.similarity is None else partial(watch.similarity, float(level.grid.spacing.min()))
+    return _unseen if watch.similarity is None else partial(watch.similarity, float(level.grid.spacing.min()))
 
 
-def preview(prepared: Prepared, affine: Affine, field: Tensor, level: Plan) -> Image:
+def _preview(prepared: Prepared, affine: Affine, field: Tensor, level: Plan) -> Image:
     """The moving image as it lies now, at the resolution of a level."""
     there = like(level.grid, prepared.moving_grid)
     moving = Image(spatial.onto(prepared.moving, there.shape)[0].cpu().numpy(), there, name="preview")
@@ -147,7 +147,7 @@ class Level:
     order: tuple[int, int, int]  # of the axes, in which a step is taken: by the world, not by how voxels are stored
     hold: Hold
 
-    def climb(self, field: Tensor, steps: int, progress: Progress, seen: Seen = unseen) -> Tensor:
+    def climb(self, field: Tensor, steps: int, progress: Progress, seen: Seen = _unseen) -> Tensor:
         """So many iterations u <- s + u o (id + s), with the step s up the similarity, then u smoothed a little.
 
         Steps may pass through less alike fields, which is how they get past small maxima; but where the images become

@@ -26,10 +26,10 @@ def tuned(
     """The settings of a training with what the command line says in place of some; without settings, those for going
     on with the weights `start`. Raises SettingsError where it is not said what is to be learnt; WeightsError.
     """
+    file = None if start is None else weights.named(str(start))
     if settings is None:
-        if start is None or images is None:
+        if file is None or images is None:
             raise SettingsError("Name a configuration file, or both --from WEIGHTS and --images FOLDER.")
-        file = weights.named(str(start))
         card = weights.read_card(file)
         settings = Train(
             network=card.network,
@@ -48,8 +48,8 @@ def tuned(
         settings = replace(settings, loss=replace(settings.loss, labels=settings.loss.labels or _LABELS))
     if network is not None:
         settings = replace(settings, network=network)
-    if start is not None:
-        settings = replace(settings, start=str(weights.named(str(start)).absolute()))
+    if file is not None:
+        settings = replace(settings, start=str(file.absolute()))
     if minutes is not None:
         settings = replace(settings, course=replace(settings.course, minutes=minutes))
     return settings if device is None else replace(settings, device=device)
