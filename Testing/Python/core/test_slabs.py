@@ -12,14 +12,6 @@ from RegistrationNetLib.core.slabs import at_once, each, spread
 from RegistrationNetLib.core.threads import flushes_denormals
 
 
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("shape", [(1, 1, 1), (7, 5, 3), (90, 80, 70), (3, 900, 900), (200, 190, 180)])
 def test_slabs_cover_every_slice_once_and_in_order(shape):
     rows = slabs.slabs(torch.empty((1, 1, 1, 1, 1)).expand(1, 1, *shape))

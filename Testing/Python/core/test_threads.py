@@ -11,14 +11,6 @@ from RegistrationNetLib.core.threads import flushes_denormals, threads
 from RegistrationNetLib.engine.devices import flushed_denormals, free_threads
 
 
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 def elsewhere(work):
     """What a thread that begins now gives."""
     with ThreadPoolExecutor(1) as one:

@@ -50,6 +50,11 @@ def known_mapping(seed: int = 0) -> Mapping:
     return Mapping((smooth_field(grid, 2.5, seed, sigma=2.5), known_affine()))
 
 
+LINEAR = rigid((0.2, 0.1, -0.3), (5, -7, 9))
+NONLINEAR = Mapping((smooth_field(FIXED_GRID.padded((4, 4, 4), (4, 4, 4)), 3, seed=7), known_affine()))
+PARENTS = {"none": None, "linear": LINEAR, "nonlinear": NONLINEAR}
+
+
 def pattern(points: np.ndarray) -> np.ndarray:
     """Smooth intensities 0..200 anywhere in the world, LPS mm."""
     x, y, z = np.moveaxis(points, -1, 0)
@@ -58,6 +63,18 @@ def pattern(points: np.ndarray) -> np.ndarray:
 
 def image_on(grid: Grid, name: str, dtype: Any = np.float32) -> Image:
     return Image(pattern(grid.points()).astype(dtype)[None], grid, 0.0, name)
+
+
+def snapshot(scene: Any) -> list[tuple[str, str | None]]:
+    """Every node of a scene and the transform that it is under."""
+    nodes = [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
+    return [(n.GetID(), n.GetTransformNodeID() if n.IsA("vtkMRMLTransformableNode") else None) for n in nodes]
+
+
+def world_points(count: int = 200) -> np.ndarray:
+    """Points within the fixed volume where its parent leaves it alone, LPS mm."""
+    rng = np.random.default_rng(3)
+    return FIXED_GRID.to_world(rng.uniform(2, np.array(FIXED_GRID.shape) - 3, (count, 3)))
 
 
 def known_report() -> dict[str, Any]:

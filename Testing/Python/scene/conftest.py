@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed here.")
@@ -11,6 +12,7 @@ from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.scene import transforms, volumes
 from RegistrationNetLib.scene.runtime import Runtime
+from Testing.Python.scene.cases import FIXED_GRID, MOVING_GRID, PARENTS, image_on
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +53,19 @@ def add_transform(scene: Any) -> Callable[..., Any]:
         return node
 
     return add
+
+
+@pytest.fixture
+def pair(add_volume: Callable[..., Any], add_transform: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
+    """A fixed and a moving volume, each under the named kind of parent."""
+
+    def make(fixed_parent: str = "none", moving_parent: str = "none") -> tuple[Any, Any]:
+        def parent(kind: str, name: str) -> Any:
+            mapping = PARENTS[kind]
+            return None if mapping is None else add_transform(mapping, name)
+
+        fixed = add_volume(image_on(FIXED_GRID, "fixed"), parent(fixed_parent, "fixed parent"))
+        moving = add_volume(image_on(MOVING_GRID, "moving", np.int16), parent(moving_parent, "moving parent"))
+        return fixed, moving
+
+    return make
