@@ -8,19 +8,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import fmean
-from tempfile import TemporaryDirectory
 
-import SimpleITK as sitk
-
-from benchmarks import cases, tools
+from benchmarks import cases
 from benchmarks.data import data_folder, sets
 from benchmarks.judgement import judged
 from benchmarks.page import machine, write_table
 from benchmarks.peers import FOLDER, Bench
 from RegistrationNetLib.engine.settings import PRESETS, Refine
-from RegistrationNetLib.files.transforms import read_transform
 
 PAIRS = {"brain_oasis": 2, "brain_ixi": 4, "hippocampus": 8}
 """How many of each data set; every one is registered once per schedule."""
@@ -82,12 +77,7 @@ def verdict(preset: str, curve: Curve) -> str:
 def point(bench: Bench, name: str, refine: Refine) -> Point:
     figures = []
     for pair in sets(bench.data)[name][: PAIRS[name]]:
-        folder = bench.start(pair)
-        images = (sitk.ReadImage(str(folder / f"{side}.mha")) for side in ("fixed", "moving"))
-        field, took = tools.measured(tools.ours(refine, *images, bench.threads))
-        with TemporaryDirectory() as kept:
-            sitk.WriteImage(field, str(Path(kept) / "field.mha"))
-            whole = read_transform(Path(kept) / "field.mha").then(read_transform(folder / "affine.tfm"))
+        whole, took = bench.ours(pair, refine)
         figures.append(judged(cases.load(pair, bench.data), whole) | took)
     return Point(*(fmean(f[what] for f in figures) for what in ("dice", "sd_log_jacobian", "cpu_seconds")))
 

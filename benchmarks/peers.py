@@ -18,7 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import SimpleITK as sitk
 import torch
 
 from benchmarks import cases, data, judgement
@@ -28,10 +30,11 @@ from benchmarks.judgement import inconsistency_mm, judged
 from benchmarks.page import PAGE, machine, write_table
 from benchmarks.peers_demands import demands as demanded
 from benchmarks.peers_table import INTRODUCTION, Figures, line, made, section
-from benchmarks.tools import TOOLS, digest, version
+from benchmarks.tools import TOOLS, digest, measured, ours, version
 from RegistrationNetLib.core import metrics, resample
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.engine import judge
+from RegistrationNetLib.engine.settings import Refine
 from RegistrationNetLib.files.transforms import read_transform
 
 FOLDER = Path(__file__).parents[1] / "build" / "peers"
@@ -42,10 +45,11 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_G
 _ONLY_FOR = {
     **dict.fromkeys(("greedy", "greedy-long"), ("brain", "hippocampus")),
     **dict.fromkeys(("greedy-wide", "greedy-wide-long"), ("lung",)),
-    "ants-cc-long": ("brain_ixi", "hippocampus"),
+    "ants-cc": ("brain_oasis 1001", "brain_ixi", "hippocampus"),
+    "ants-cc-long": ("hippocampus",),
 }
-"""Data sets by the beginning of their names: lungs want larger windows of greedy; a pair of millions of voxels would
-take ANTs an hour at full resolution."""
+"""Data sets, or pairs, by the beginning of their names: lungs want larger windows of greedy; ANTs by correlation takes
+a quarter of an hour for a pair of millions of voxels, an hour at full resolution."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,16 @@ class Bench:
             found[name] = kept
         return found
 
+    def ours(self, pair: Pair, refinement: Refine | None, trained: Path | None = None) -> tuple[Mapping, Figures]:
+        """What a schedule, or weights in a file, or both find in this process, and what that took."""
+        folder = self.start(pair)
+        images = (sitk.ReadImage(str(folder / f"{side}.mha")) for side in ("fixed", "moving"))
+        field, took = measured(ours(refinement, *images, self.threads, trained))
+        with TemporaryDirectory() as kept:
+            file = Path(kept) / "field.mha"
+            sitk.WriteImage(sitk.Cast(field, sitk.sitkVectorFloat32), str(file))
+            return read_transform(file).then(read_transform(folder / "affine.tfm")), took
+
     def mapping(self, pair: Pair, name: str) -> Mapping:
         folder = self.start(pair)
         return read_transform(folder / f"{name}.mha").then(read_transform(folder / "affine.tfm"))
@@ -111,23 +125,23 @@ def run(name: str, folder: Path, threads: int) -> Figures:
 
 def of_set(bench: Bench, pairs: Sequence[Pair], names: Sequence[str]) -> dict[str, dict[str, Figures]]:
     """Figures by pair and tool; where a pair comes in both directions, also how far there and back leads astray."""
-    found = {pair.name: bench.figures(pair, names) for pair in pairs}
+    found = {pair.name: bench.figures(pair, usable(names, pair.name)) for pair in pairs}
     for pair in pairs:
         back = [
             other for other in pairs if (other.fixed, other.moving) == (pair.moving, pair.fixed) != (pair.fixed,) * 2
         ]
         for other in back:
             case = cases.load(pair, bench.data)
-            for name in names:
+            for name in found[pair.name].keys() & found[other.name].keys():
                 if not any("failed" in found[each.name][name] for each in (pair, other)):
                     there, again = bench.mapping(pair, name), bench.mapping(other, name)
                     found[pair.name][name]["inconsistency_mm"] = inconsistency_mm(case, there, again)
     return found
 
 
-def usable(names: Sequence[str], kind: str) -> list[str]:
-    """The tools that suit a data set."""
-    return [name for name in names if kind.startswith(_ONLY_FOR.get(name, ""))]
+def usable(names: Sequence[str], pair: str) -> list[str]:
+    """The tools that suit a pair."""
+    return [name for name in names if pair.startswith(_ONLY_FOR.get(name, ""))]
 
 
 def require(names: Sequence[str]) -> None:
@@ -168,8 +182,8 @@ def main() -> None:
     listed: list[Demand] = []
     for kind, pairs in chosen.items():
         if pairs:
-            names = usable(asked.tools, kind)
-            found = of_set(bench, pairs, names)
+            found = of_set(bench, pairs, asked.tools)
+            names = [name for name in asked.tools if any(name in figures for figures in found.values())]
             listed += demanded(kind, found)
             tables = [section(kind, found, {name: TOOLS[name].title for name in names}), table(demanded(kind, found))]
             print("", *tables, sep="\n\n", flush=True)

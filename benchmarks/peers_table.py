@@ -50,8 +50,9 @@ that antspyx writes to disk before it returns. Memory is the whole process's at 
 
 Each comparison is ours beside theirs: Dice by difference, millimetres, wall and CPU seconds by ratio, of means over the
 pairs; in bold where we lose. Other work on a machine disturbs wall seconds, and CPU seconds hardly. 40x20x0 is what
-antspyx does unless told otherwise, never iterating at full resolution; 100x70x20 does, and is left out where a pair
-would take it an hour. FireANTs needs an NVIDIA GPU and is not in these tables.
+antspyx does unless told otherwise, never iterating at full resolution; 100x70x20 does. Where ANTs by correlation would
+take hours, it is run on some pairs only, which its row says, or left out. FireANTs needs an NVIDIA GPU and is not in
+these tables.
 
 Under the tables of a data set stands what we ask of ourselves there, met or missed. The best other method is the one
 that comes nearest to us or farthest ahead, over the pairs that both finished."""
@@ -92,12 +93,13 @@ def section(kind: str, found: Found, titles: Mapping[str, str]) -> str:
 
 def means(found: Found, titles: Mapping[str, str]) -> str:
     """A row for each tool, over the pairs that it finished."""
-    rows = {name: [pair[name] for pair in found.values()] for name in titles}
+    rows = {name: [pair[name] for pair in found.values() if name in pair] for name in titles}
     shown = {key: column for key, column in COLUMNS.items() if any(key in one for row in rows.values() for one in row)}
     lines = [["", *(column.title for column in shown.values())]]
     for name, figures in rows.items():
         done = [one for one in figures if "failed" not in one]
-        note = "" if len(done) == len(figures) else f" ({len(figures) - len(done)} failed: {_reason(figures)})"
+        note = "" if len(figures) == len(found) else f" (run on {len(figures)} of {len(found)} pairs)"
+        note += "" if len(done) == len(figures) else f" ({len(figures) - len(done)} failed: {_reason(figures)})"
         cells = [
             column.form.format(value) if (value := mean(done, key)) is not None else "" for key, column in shown.items()
         ]
@@ -116,7 +118,10 @@ def against(found: Found, titles: Mapping[str, str], mine: Sequence[str], others
 def pair_by_pair(found: Found, titles: Mapping[str, str], mine: str, others: Sequence[str]) -> str:
     lines = [["pair", *(titles[name] for name in others)]]
     for pair, figures in found.items():
-        lines.append([pair, *(compared(both({pair: figures}, mine, other)) or "failed" for other in others)])
+        cells = (
+            compared(both({pair: figures}, mine, other)) or ("failed" if other in figures else "") for other in others
+        )
+        lines.append([pair, *cells])
     return _markdown(lines)
 
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import SimpleITK as sitk
-
-from benchmarks import cases, data, tools
+from benchmarks import cases, data
 from benchmarks.cases import Case
 from benchmarks.data import Pair
 from benchmarks.judgement import judged
@@ -19,7 +17,6 @@ from benchmarks.protocol import RECIPE, Protocol, of_labels
 from RegistrationNetLib.core import metrics
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.core.resample import warp
-from RegistrationNetLib.files.transforms import read_transform
 from RegistrationNetLib.networks import registry
 from RegistrationNetLib.training.settings import Train
 from RegistrationNetLib.training.train import train
@@ -113,11 +110,7 @@ class Study:
 
     def figures(self, pair: Pair, file: Path) -> dict[str, float]:
         """Of the network alone, with the weights in a file."""
-        folder, whole_case = self.bench.start(pair), cases.load(pair, self.bench.data)
-        images = (sitk.ReadImage(str(folder / f"{side}.mha")) for side in ("fixed", "moving"))
-        deformation, took = tools.measured(tools.ours(None, *images, self.bench.threads, file))
-        sitk.WriteImage(sitk.Cast(deformation, sitk.sitkVectorFloat32), str(self.kept / "field.mha"))
-        whole = read_transform(self.kept / "field.mha").then(read_transform(folder / "affine.tfm"))
+        whole_case, (whole, took) = cases.load(pair, self.bench.data), self.bench.ours(pair, None, file)
         case, *others = [of_labels(whole_case, values) for values in self.labels.values()] or [whole_case]
         found = judged(case, whole) | took | {"topology_change": topology_change(case, whole)}
         if "ncc" in self.metrics:

@@ -205,8 +205,6 @@ def convex_adam(fixed: sitk.Image, moving: sitk.Image, threads: int) -> Job:
 
 _ELASTIX = {"UseMultiThreadingForMetrics": "false"}
 """On several threads its sum of two metrics ended in a crash (itk-elastix 0.25.4), whatever the images."""
-_FINE = {"FinalGridSpacingInPhysicalUnits": "5", "MaximumNumberOfIterations": "1000"}
-"""elastix's own grid of 10 mm is wide for brains."""
 _OWN, _GREEDY, _ANTS = (
     ("registrationnet", "RegistrationNetLib"),
     ("picsl-greedy", "picsl_greedy"),
@@ -226,12 +224,6 @@ TOOLS = {
     "ants-cc": Tool("ANTs SyN CC, 40x20x0", *_ANTS, partial(ants, "CC", 4, (40, 20, 0))),
     "ants-cc-long": Tool("ANTs SyN CC, 100x70x20", *_ANTS, partial(ants, "CC", 4, (100, 70, 20))),
     "elastix": Tool("elastix B-spline, metrics on one thread", "itk-elastix", "itk", partial(elastix, _ELASTIX)),
-    "elastix-fine": Tool(
-        "elastix B-spline 5 mm, 1000 iterations, metrics on one thread",
-        "itk-elastix",
-        "itk",
-        partial(elastix, _ELASTIX | _FINE),
-    ),
     "demons": Tool("SimpleITK demons", "SimpleITK", "SimpleITK", diffeomorphic_demons),
     "convexadam": Tool("ConvexAdam MIND", "convexAdam", "convexAdam", convex_adam),
 }

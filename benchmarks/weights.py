@@ -17,17 +17,15 @@ from math import log
 from pathlib import Path
 from statistics import fmean
 
-import SimpleITK as sitk
-
-from benchmarks import cases, data, tools
+from benchmarks import cases, data
 from benchmarks.data import Pair
 from benchmarks.judgement import judged
 from benchmarks.page import machine, write_table
 from benchmarks.peers import FOLDER as PEERS
 from benchmarks.peers import Bench
+from benchmarks.peers_table import Figures
 from benchmarks.tools import TOOLS, digest, version
 from RegistrationNetLib.engine.settings import PRESETS
-from RegistrationNetLib.files.transforms import read_transform
 from RegistrationNetLib.networks import weights
 
 FOLDER = Path(__file__).parents[1] / "build" / "weights"
@@ -50,17 +48,17 @@ class Point:
         return f"{self.value:.3f}; {self.folded_percent:.3f}; {self.seconds:.1f} s"
 
 
-def measure(figures: dict[str, float]) -> str:
+def measure(figures: Figures) -> str:
     """By which a pair is judged."""
     return next(name for name in ("dice", "tre_mm", "error_mm") if name in figures)
 
 
-def mean(figures: Sequence[dict[str, float]]) -> Point:
+def mean(figures: Sequence[Figures]) -> Point:
     by = measure(figures[0])
     return Point(*(fmean(one[name] for one in figures) for name in (by, "folded_percent", "seconds")))
 
 
-def figures(bench: Bench, pair: Pair, file: Path, refined: str) -> dict[str, float]:
+def figures(bench: Bench, pair: Pair, file: Path, refined: str) -> Figures:
     """Of one pair, by a network of these weights; computed unless they are at hand."""
     folder = bench.start(pair)
     kept = FOLDER / f"{digest([file])}-{refined}-{folder.name}.json"
@@ -71,14 +69,11 @@ def figures(bench: Bench, pair: Pair, file: Path, refined: str) -> dict[str, flo
     }
     known = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     if not made.items() <= known.items():
-        images = (sitk.ReadImage(str(folder / f"{side}.mha")) for side in ("fixed", "moving"))
-        field, took = tools.measured(tools.ours(REFINED[refined], *images, bench.threads, file))
+        whole, took = bench.ours(pair, REFINED[refined], file)
         FOLDER.mkdir(parents=True, exist_ok=True)
-        sitk.WriteImage(sitk.Cast(field, sitk.sitkVectorFloat32), str(FOLDER / "field.mha"))
-        whole = read_transform(FOLDER / "field.mha").then(read_transform(folder / "affine.tfm"))
         known = made | took | judged(cases.load(pair, bench.data), whole)
         kept.write_text(json.dumps(known), encoding="utf-8")
-    return {name: value for name, value in known.items() if name not in ("version", "start")}
+    return known
 
 
 def in_time(alone: Sequence[Point], seconds: float) -> float:

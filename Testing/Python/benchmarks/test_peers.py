@@ -229,5 +229,15 @@ def test_wall_time_has_cpu_time_and_the_aim_beside_it():
 def test_each_set_gets_the_windows_that_suit_it():
     assert "greedy-wide" not in peers.usable(list(TOOLS), "brain_ixi")
     assert {"greedy", "greedy-long"}.isdisjoint(peers.usable(list(TOOLS), "lung_ct"))
-    assert "ants-cc-long" not in peers.usable(list(TOOLS), "brain_oasis")
+    assert "ants-cc-long" not in peers.usable(list(TOOLS), "brain_oasis 1001 onto 1000")
     assert np.all([name in peers.usable(list(TOOLS), "lung_ct") for name in ("fast", "greedy-wide", "ants")])
+
+
+def test_a_method_that_is_run_on_some_pairs_only_says_so_and_is_compared_on_them():
+    assert "ants-cc" in peers.usable(list(TOOLS), "brain_oasis 1001 onto 1000")
+    assert "ants-cc" not in peers.usable(list(TOOLS), "brain_oasis 1002 onto 1001")
+    found = {"first": {"balanced": figures(0.7, 1), "slow": figures(0.6, 2)}, "second": {"balanced": figures(0.2, 9)}}
+    text = section("brains", found, {"balanced": "ours", "slow": "slow"})
+    assert "| slow (run on 1 of 2 pairs) | 0.600 | 2.0 | 4.0 |" in text
+    assert "| slow | +0.100; 0.50 x s; 0.50 x CPU |" in text
+    assert "| second |  |" in text

@@ -45,7 +45,7 @@ def scene(points: np.ndarray) -> np.ndarray:
 FIXED, MOVING = (image_to_sitk(Image(scene(at)[None], GRID)) for at in (true_place(GRID.points()), GRID.points()))
 
 
-LIKE_OTHERS = {"elastix-fine", "greedy-wide-long", "ants-cc-long"}  # with more iterations
+LIKE_OTHERS = {"greedy-wide-long", "ants-cc-long"}  # with more iterations
 
 
 @pytest.mark.parametrize("name", [name for name in TOOLS if name not in {"affine", *LIKE_OTHERS}])
