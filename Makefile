@@ -46,7 +46,7 @@ format: setup  ## mend style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-module-files: setup  ## bring the file lists of the module's CMakeLists.txt up to date
+module-files: setup  ## bring up to date what the module carries into Slicer: file lists and requirements
 	$(BIN)/python scripts/module_files.py
 
 icon: setup  ## draw the icon anew

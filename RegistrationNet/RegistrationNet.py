@@ -27,7 +27,7 @@ from slicer.util import VTKObservationMixin
 from RegistrationNetLib.engine.settings import PRESETS
 from RegistrationNetLib.networks import registry
 
-LOOK_MS, FLICKER_MS = 60, 500
+LOOK_MS, INSTALL_MS, FLICKER_MS = 60, 200, 500
 
 
 class RegistrationNet(ScriptedLoadableModule):
@@ -82,6 +82,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameters: Any = None
         self._connection: Any = None
         self._run: Any = None
+        self._installation: Any = None
         self._shown = "fixed"  # by the flicker
         VTKObservationMixin.__init__(self)
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -99,6 +100,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for mode, words in self.logic.comparisons().items():
             self.ui.compareComboBox.addItem(words, mode)
         self.ui.compareComboBox.setCurrentIndex(self.ui.compareComboBox.findData("blend"))
+        self.ui.packagesButton.connect("clicked(bool)", self.onPackagesButton)
         self.ui.registerButton.connect("clicked(bool)", self.onRegisterButton)
         self.ui.removeButton.connect("clicked(bool)", self.onRemoveButton)
         self.ui.resultComboBox.connect("currentIndexChanged(int)", self.showResult)
@@ -106,6 +108,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.blendSlider.connect("valueChanged(double)", self.compare)
         self.ui.flickerCheckBox.connect("toggled(bool)", self.onFlicker)
         self._looking, self._flickering = self._timer(LOOK_MS, self.onLook), self._timer(FLICKER_MS, self.onFlickerTick)
+        self._installing = self._timer(INSTALL_MS, self.onInstalling)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         for event in (scene.EndCloseEvent, scene.EndImportEvent):
@@ -121,10 +124,14 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """The module goes: nothing of it computes on."""
         self._stop()
+        self._installing.stop()
+        if self._installation is not None:
+            self._installation.cancel()
         self._flickering.stop()
         self.removeObservers()
 
     def enter(self) -> None:
+        self.offerPackages()
         self.onSceneChanged()
 
     def exit(self) -> None:
@@ -184,6 +191,37 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         first = next(iter(problems.values()), _("Bring the moving volume onto the fixed one."))
         button.toolTip = _("Stop; the scene stays as it is.") if running else first
         self.ui.progressBar.visible = running
+
+    def offerPackages(self) -> None:
+        """Say what has to be installed before anything can be computed."""
+        if self._installation is None:
+            said = self.logic.lackingPackages()
+            self.ui.packagesLabel.text = said
+            self.ui.packagesFrame.visible = bool(said)
+
+    def onPackagesButton(self) -> None:
+        if self._installation is not None:
+            self._installation.cancel()
+            return
+        with slicer.util.tryWithErrorDisplay(_("The installation could not be started."), waitCursor=True):
+            self._installation = self.logic.install()
+            self._installing.start()
+            self.onInstalling()
+
+    def onInstalling(self) -> None:
+        """Show how far the installation is, and what became of it."""
+        installation = self._installation
+        ended = installation.look()
+        self.ui.packagesLabel.text = installation.sentence
+        self.ui.packagesProgressBar.value = round(1000 * installation.fraction)
+        self.ui.packagesProgressBar.visible = not ended
+        self.ui.packagesButton.text = _("Install") if ended else _("Cancel")
+        self.ui.packagesButton.enabled = ended or not installation.cancelled
+        if ended:
+            self._installing.stop()
+            self._installation = None
+            self.ui.packagesFrame.visible = bool(self.logic.lackingPackages())
+            self.update()
 
     def onAdvancedChanged(self, changes: str) -> None:
         if self._parameters is not None:
@@ -281,11 +319,24 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
     def getParameterNode(self) -> Any:
         return RegistrationNetParameterNode(super().getParameterNode())
 
+    def lackingPackages(self) -> str:
+        """What has to be installed before anything can be computed, in a sentence; empty where nothing is."""
+        from RegistrationNetLib.panel import packages
+
+        return packages.offer(packages.missing())
+
+    def install(self) -> Any:
+        """The installation of what is missing, under way (`RegistrationNetLib.panel.packages.Installation`)."""
+        from RegistrationNetLib.panel import packages
+
+        return packages.Installation(packages.missing())
+
     def problems(self, parameters: Any) -> dict[str, str]:
         """Field -> what keeps the registration from starting, in a sentence."""
         from RegistrationNetLib.panel.inputs import problems
 
-        return problems(parameters)
+        found = problems(parameters)
+        return found if not self.lackingPackages() else found | {"packages": _("Install first what is missing.")}
 
     def purpose(self, model: str) -> str:
         return registry.entry(model).purpose

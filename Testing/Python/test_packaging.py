@@ -41,6 +41,10 @@ def pinned() -> dict[str, str]:
 def test_module_lists_equal_the_tree() -> None:
     listed = module_files.listed((MODULE / "CMakeLists.txt").read_text())
     assert listed == module_files.present(MODULE), "run `make module-files`"
+    known = module_files.REQUIREMENTS.read_text(encoding="utf-8")
+    assert known == module_files.requirements(module_files.PROJECT.read_text(encoding="utf-8")), (
+        "run `make module-files`"
+    )
 
 
 def test_a_new_file_changes_the_lists_and_only_them() -> None:

@@ -9,6 +9,7 @@ import pytest
 import slicer
 
 from RegistrationNetLib.core.errors import RegistrationError
+from RegistrationNetLib.panel import packages
 from RegistrationNetLib.panel import run as runs_of_panel
 from RegistrationNetLib.scene import job as scene_job
 from RegistrationNetLib.scene import volumes
@@ -109,6 +110,48 @@ def test_the_panel_says_what_is_missing_before_the_click(panel: Any) -> None:
     hollow = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "hollow")
     ui.movingSelector.setCurrentNode(hollow)
     assert "'hollow' is empty" in ui.movingProblemLabel.text
+
+
+class Installing:
+    """An installation that goes as it is told."""
+
+    fraction, sentence, failure, cancelled = 0.4, "Downloading torch (203.5 MB)", "", False
+    ended = False
+
+    def look(self) -> bool:
+        return self.ended
+
+    def cancel(self) -> None:
+        self.cancelled = self.ended = True
+
+
+def test_what_is_missing_is_installed_from_the_panel(
+    panel: Any, two: Any, module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ui = panel.ui
+    module.widgetRepresentation().show()
+    assert not ui.packagesFrame.visible
+    lacking, under_way = ["torch>=2.4"], Installing()
+    monkeypatch.setattr(packages, "missing", lambda: lacking)
+    monkeypatch.setattr(packages, "Installation", lambda needed: under_way)
+    module.widgetRepresentation().enter()
+    assert "has to be installed once" in ui.packagesLabel.text
+    assert ui.packagesFrame.visible
+    assert not ui.registerButton.enabled
+    assert ui.registerButton.toolTip == "Install first what is missing."
+    ui.packagesButton.click()
+    assert (ui.packagesButton.text, ui.packagesLabel.text) == ("Cancel", under_way.sentence)
+    assert ui.packagesProgressBar.value == 400
+    ui.packagesButton.click()
+    panel.onInstalling()
+    assert ui.packagesFrame.visible
+    assert ui.packagesButton.text == "Install"
+    under_way.ended = False
+    ui.packagesButton.click()
+    under_way.ended = bool(lacking.pop())
+    panel.onInstalling()
+    assert not ui.packagesFrame.visible
+    assert ui.registerButton.enabled
 
 
 def test_register_shows_progress_and_places_the_result(panel: Any, two: Any, started: list[Slow]) -> None:
