@@ -84,6 +84,9 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._run: Any = None
         self._installation: Any = None
         self._shown = "fixed"  # by the flicker
+        self._groups: list[Any] = []  # of volumes, that can be added to
+        self._many: list[Any] = []  # volumes to be registered one after the other
+        self._queue: Any = None  # their registration, when it is under way or has ended
         VTKObservationMixin.__init__(self)
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
@@ -102,6 +105,10 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.compareComboBox.setCurrentIndex(self.ui.compareComboBox.findData("blend"))
         self.ui.packagesButton.connect("clicked(bool)", self.onPackagesButton)
         self.ui.registerButton.connect("clicked(bool)", self.onRegisterButton)
+        self.ui.manyComboBox.connect("activated(int)", self.onManyChosen)
+        self.ui.manyRemoveButton.connect("clicked(bool)", self.onManyRemoveButton)
+        self.ui.manyButton.connect("clicked(bool)", self.onManyButton)
+        self.ui.manyCollapsibleButton.connect("contentsCollapsed(bool)", self.listGroups)
         self.ui.removeButton.connect("clicked(bool)", self.onRemoveButton)
         self.ui.resultComboBox.connect("currentIndexChanged(int)", self.showResult)
         self.ui.compareComboBox.connect("currentIndexChanged(int)", self.compare)
@@ -190,6 +197,12 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         button.enabled = not (self._run.cancelled if running else problems)
         first = next(iter(problems.values()), _("Bring the moving volume onto the fixed one."))
         button.toolTip = _("Stop; the scene stays as it is.") if running else first
+        about_fixed = [problem for field, problem in problems.items() if field not in ("moving", "initial")]
+        several = self.ui.manyButton
+        several.enabled = not (running or about_fixed) and bool(self._many)
+        none = _("Add volumes to the list first.")
+        ready = _("Register each volume of the list to the fixed volume.")
+        several.toolTip = next(iter(about_fixed), ready if self._many else none)
         self.ui.progressBar.visible = running
 
     def offerPackages(self) -> None:
@@ -232,8 +245,44 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._run.cancel()
         else:
             with slicer.util.tryWithErrorDisplay(_("The registration could not be started."), waitCursor=True):
-                self._run = self.logic.start(self._parameters)
+                self._run = self.logic.start(self._parameters, self._parameters.moving)
                 self._looking.start()
+        self.update()
+        self.onLook()
+
+    def listGroups(self, _collapsed: Any = None) -> None:
+        """What can be added to the list of many volumes."""
+        self._groups = self.logic.groups()
+        self.ui.manyComboBox.clear()
+        self.ui.manyComboBox.addItems([_("choose a folder, a sequence or a volume"), *(g.name for g in self._groups)])
+
+    def onManyChosen(self, index: int) -> None:
+        if index > 0:
+            self._queue = None
+            self._many += [node for node in self._groups[index - 1].volumes() if node not in self._many]
+            self.listMany()
+            self.listGroups()
+            self.update()
+
+    def onManyRemoveButton(self) -> None:
+        row = self.ui.manyList.currentRow
+        del self._many[row if row >= 0 else 0 : row + 1 if row >= 0 else None]
+        self._queue = None
+        self.listMany()
+        self.update()
+
+    def listMany(self) -> None:
+        states = [""] * len(self._many) if self._queue is None else self._queue.states
+        row = self.ui.manyList.currentRow
+        self.ui.manyList.clear()
+        for node, state in zip(self._many, states, strict=True):
+            self.ui.manyList.addItem(f"{node.GetName()}: {state}" if state else node.GetName())
+        self.ui.manyList.currentRow = row
+
+    def onManyButton(self) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The registrations could not be started."), waitCursor=True):
+            self._run = self._queue = self.logic.startMany(self._parameters, self._many)
+            self._looking.start()
         self.update()
         self.onLook()
 
@@ -244,6 +293,8 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         run, ended = self._run, self._run.look()
         self.ui.progressBar.value = round(1000 * run.fraction)
         self.ui.statusLabel.text = run.sentence
+        if run is self._queue:
+            self.listMany()
         if ended:
             self._looking.stop()
             self._run = None
@@ -255,6 +306,8 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _stop(self) -> None:
         """End a registration without a word; what it computes is not wanted any more."""
         self._looking.stop()
+        self._many, self._queue = [], None
+        self.ui.manyList.clear()
         if self._run is not None:
             self._run.cancel()
             self._run = None
@@ -353,10 +406,27 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
             "jacobian": _("Jacobian map: where tissue grew or shrank"),
         }
 
-    def start(self, parameters: Any) -> Any:
-        """A registration of these parameters under way (`RegistrationNetLib.panel.run.Run`).
+    def groups(self) -> list[Any]:
+        """Folders, sequences and volumes of the scene of which all volumes can be registered."""
+        from RegistrationNetLib.scene.groups import groups
 
-        Raises RegistrationError for what cannot be registered.
+        return groups(slicer.mrmlScene)
+
+    def startMany(self, parameters: Any, volumes: list[Any]) -> Any:
+        """These volumes onto the fixed one, one after the other (`RegistrationNetLib.panel.queue.Queue`).
+
+        Masks and parts of the fixed volume count for all, points and what belongs to one moving volume for none.
+        """
+        from functools import partial
+
+        from RegistrationNetLib.panel.queue import Queue
+
+        return Queue([partial(self.start, parameters, volume, alone=False) for volume in volumes])
+
+    def start(self, parameters: Any, moving: Any, alone: bool = True) -> Any:
+        """A registration of the moving volume under way (`RegistrationNetLib.panel.run.Run`).
+
+        alone: with what was chosen for one pair of volumes. Raises RegistrationError for what cannot be registered.
         """
         from RegistrationNetLib.engine.result import Watch
         from RegistrationNetLib.panel.advanced import settings
@@ -369,10 +439,12 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
         )
         extra = {
             "fixed_mask": parameters.fixedMask,
-            "moving_mask": parameters.movingMask,
             "keep_rigid": parameters.keepRigid,
             "keep_volume": parameters.keepVolume,
             "region": parameters.region,
+        }
+        of_the_pair = {
+            "moving_mask": parameters.movingMask,
             "fixed_hints": parameters.fixedHints,
             "moving_hints": parameters.movingHints,
             "fixed_landmarks": parameters.fixedLandmarks,
@@ -381,12 +453,13 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
             "moving_labels": parameters.movingLabels,
             "initial_transform": parameters.initial,
         }
-        fixed, moving = parameters.fixed, parameters.moving
+        given = extra | of_the_pair if alone else extra
+        fixed = parameters.fixed
         preview = Preview(slicer.mrmlScene, fixed)
 
         def begin(heard: Any) -> Any:
             asked = {"settings": chosen, "on_progress": heard, "watch": Watch(preview=preview.show)}
-            return register_nodes(fixed, moving, **asked, **extra, wait=False)
+            return register_nodes(fixed, moving, **asked, **given, wait=False)
 
         return Run(begin, preview.end)
 

@@ -9,6 +9,7 @@ import pytest
 import slicer
 
 from RegistrationNetLib.core.errors import RegistrationError
+from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.panel import packages
 from RegistrationNetLib.panel import run as runs_of_panel
 from RegistrationNetLib.scene import job as scene_job
@@ -283,3 +284,87 @@ def test_advanced_fields_follow_the_preset_and_keep_what_was_changed(panel: Any,
 
 def test_lengths_of_time_are_said_as_people_do() -> None:
     assert [runs_of_panel.in_words(s) for s in (0.2, 3.4, 89, 100, 600)] == ["1 s", "3 s", "89 s", "2 min", "10 min"]
+
+
+def in_folder(*nodes: Any) -> None:
+    """Lay nodes into a folder of the subject hierarchy."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "visits")
+    for node in nodes:
+        hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), folder)
+
+
+def listed(panel: Any) -> list[str]:
+    return [panel.ui.manyList.item(row).text() for row in range(panel.ui.manyList.count)]
+
+
+def add_group(panel: Any, name: str) -> None:
+    """As a user opens the list and picks the entry that begins so."""
+    panel.listGroups()
+    box = panel.ui.manyComboBox
+    index = next(k for k in range(box.count) if box.itemText(k).startswith(name))
+    box.setCurrentIndex(index)
+    panel.onManyChosen(index)
+
+
+def test_a_folder_is_registered_one_after_the_other_and_a_failure_stops_none(
+    panel: Any, two: Any, started: list[Slow]
+) -> None:
+    ui = panel.ui
+    assert not ui.manyButton.enabled
+    flat = Image(np.full((1, *MOVING_GRID.shape), 7, np.int16), MOVING_GRID, 0.0, "flat")
+    more = [slicer.mrmlScene.AddNode(volumes.volume_node(flat))]
+    more.append(slicer.mrmlScene.AddNode(volumes.volume_node(image_on(MOVING_GRID, "later", np.int16))))
+    in_folder(two[1], *more)
+    add_group(panel, "folder visits")
+    assert listed(panel) == ["followup", "flat", "later"]
+    ui.manyButton.click()
+    assert [text.partition(": ")[2] for text in listed(panel)] == ["Starting", "waiting", "waiting"]
+    started[0].tell("refine", 0.5, "Refining the deformation on this pair")
+    panel.onLook()
+    assert ui.statusLabel.text.startswith("1 of 3: Refining")
+    assert ui.progressBar.value == round(1000 * 0.5 / 3)
+    started[0].ended = True
+    panel.onLook()
+    assert listed(panel)[0].startswith("followup: Done")
+    assert "'flat' is constant" in listed(panel)[1]
+    assert len(started) == 2
+    started[1].ended = True
+    panel.onLook()
+    assert ui.statusLabel.text == "2 of 3 done, 1 failed."
+    assert ui.resultComboBox.count == 2
+    assert ui.registerButton.text == "Register"
+
+
+def test_cancelling_ends_all_that_wait(panel: Any, two: Any, started: list[Slow]) -> None:
+    later = slicer.mrmlScene.AddNode(volumes.volume_node(image_on(MOVING_GRID, "later", np.int16)))
+    add_group(panel, "followup")
+    add_group(panel, "later")
+    before = names()
+    panel.ui.manyButton.click()
+    panel.ui.registerButton.click()
+    panel.onLook()
+    assert [text.partition(": ")[2] for text in listed(panel)] == ["Cancelled; the scene is as it was.", "cancelled"]
+    assert (len(started), names()) == (1, before)
+    assert later.GetParentTransformNode() is None
+
+
+def test_frames_of_a_sequence_become_volumes_once(panel: Any, two: Any, started: list[Slow]) -> None:
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "beating")
+    for time in ("0", "1"):
+        sequence.SetDataNodeAtValue(two[1], time)
+    for _ in range(2):
+        add_group(panel, "sequence beating, 2 frames")
+    assert listed(panel) == ["beating time 0", "beating time 1"]
+    assert len(slicer.util.getNodes("beating time *")) == 2
+    panel.ui.manyRemoveButton.click()
+    assert listed(panel) == []
+
+
+def test_results_are_not_offered_to_be_registered(panel: Any, two: Any, started: list[Slow]) -> None:
+    panel.ui.registerButton.click()
+    started[0].ended = True
+    panel.onLook()
+    panel.listGroups()
+    offered = [panel.ui.manyComboBox.itemText(k) for k in range(1, panel.ui.manyComboBox.count)]
+    assert offered == ["baseline", "followup"]
