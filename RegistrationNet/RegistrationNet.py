@@ -47,6 +47,27 @@ class RegistrationNet(ScriptedLoadableModule):
             "VoxelMorph: Balakrishnan et al., IEEE Transactions on Medical Imaging 2019. "
             "3D Slicer: Fedorov et al., Magnetic Resonance Imaging 2012."
         )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData() -> None:
+    """Offer the phantom in the module Sample Data."""
+    import SampleData
+
+    from RegistrationNetLib.panel.samples import NAME
+
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="RegistrationNet", sampleName=NAME, customDownloader=loadSampleData
+    )
+
+
+def loadSampleData(_source: Any) -> list[Any]:
+    """Draw the phantom and show it."""
+    from RegistrationNetLib.panel.samples import add_phantom
+
+    fixed, moving = add_phantom(slicer.mrmlScene)
+    slicer.util.setSliceViewerLayers(background=fixed, foreground=moving, foregroundOpacity=0.5, fit=True)
+    return [fixed, moving]
 
 
 @parameterNodeWrapper

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -368,3 +369,20 @@ def test_results_are_not_offered_to_be_registered(panel: Any, two: Any, started:
     panel.listGroups()
     offered = [panel.ui.manyComboBox.itemText(k) for k in range(1, panel.ui.manyComboBox.count)]
     assert offered == ["baseline", "followup"]
+
+
+def test_the_phantom_is_sample_data_that_is_drawn_here(
+    app: Any, panel: Any, module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered: list[dict[str, Any]] = []
+    logic = SimpleNamespace(registerCustomSampleDataSource=lambda **source: offered.append(source))
+    monkeypatch.setitem(sys.modules, "SampleData", SimpleNamespace(SampleDataLogic=logic))
+    app.startupCompleted.emit()
+    (source,) = offered
+    assert source["sampleName"] == "RegistrationNet head phantom"
+    fixed, moving = source["customDownloader"](None)
+    assert [node.GetScene() for node in (fixed, moving)] == [slicer.mrmlScene] * 2
+    assert shown()[:2] == (fixed.GetID(), moving.GetID())
+    panel.ui.fixedSelector.setCurrentNode(fixed)
+    panel.ui.movingSelector.setCurrentNode(moving)
+    assert panel.ui.registerButton.enabled
