@@ -27,6 +27,7 @@ from slicer.util import VTKObservationMixin
 from RegistrationNetLib.engine.settings import PRESETS
 from RegistrationNetLib.networks import registry
 
+OLDEST_SLICER = (5, 12)
 LOOK_MS, INSTALL_MS, FLICKER_MS = 60, 200, 500
 
 
@@ -229,9 +230,10 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def offerPackages(self) -> None:
         """Say what has to be installed before anything can be computed."""
         if self._installation is None:
-            said = self.logic.lackingPackages()
-            self.ui.packagesLabel.text = said
-            self.ui.packagesFrame.visible = bool(said)
+            older, lacking = self.logic.olderSlicer(), self.logic.lackingPackages()
+            self.ui.packagesLabel.text = older or lacking
+            self.ui.packagesFrame.visible = bool(older or lacking)
+            self.ui.packagesButton.visible = not older
 
     def onPackagesButton(self) -> None:
         if self._installation is not None:
@@ -393,6 +395,16 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
     def getParameterNode(self) -> Any:
         return RegistrationNetParameterNode(super().getParameterNode())
 
+    def olderSlicer(self) -> str:
+        """What to say where Slicer is older than what this was made for; empty where it is not."""
+        version = slicer.app.majorVersion, slicer.app.minorVersion
+        if version >= OLDEST_SLICER:
+            return ""
+        needed, found = (".".join(map(str, each)) for each in (OLDEST_SLICER, version))
+        return _("RegistrationNet needs Slicer {needed} or later, and this is {found}. Install a newer Slicer.").format(
+            needed=needed, found=found
+        )
+
     def lackingPackages(self) -> str:
         """What has to be installed before anything can be computed, in a sentence; empty where nothing is."""
         from RegistrationNetLib.panel import packages
@@ -409,8 +421,8 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
         """Field -> what keeps the registration from starting, in a sentence."""
         from RegistrationNetLib.panel.inputs import problems
 
-        found = problems(parameters)
-        return found if not self.lackingPackages() else found | {"packages": _("Install first what is missing.")}
+        first = self.olderSlicer() or (_("Install first what is missing.") if self.lackingPackages() else "")
+        return ({"slicer": first} if first else {}) | problems(parameters)
 
     def purpose(self, model: str) -> str:
         return registry.entry(model).purpose

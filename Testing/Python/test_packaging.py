@@ -1,5 +1,6 @@
 """What is installed, packaged and listed is what lies in the tree."""
 
+import json
 import re
 import subprocess
 import sys
@@ -54,6 +55,17 @@ def test_a_new_file_changes_the_lists_and_only_them() -> None:
     changed = module_files.updated(cmake, files)
     assert module_files.listed(changed) == files
     assert set(changed.splitlines()) - set(cmake.splitlines()) == {"  RegistrationNetLib/new.py"}
+
+
+def test_the_catalogue_and_cmake_say_the_same() -> None:
+    """What the Extensions Index compares."""
+    cmake = (ROOT / "CMakeLists.txt").read_text()
+    (file,) = ROOT.glob("*.json")
+    entry = json.loads(file.read_text())
+    assert f"project({file.stem})" in cmake
+    assert entry["build_dependencies"] == re.findall(r"set\(EXTENSION_DEPENDS ([^)]*)\)", cmake)[0].split()
+    module = (MODULE / "RegistrationNet.py").read_text()
+    assert f'translate("qSlicerAbstractCoreModule", "{entry["category"]}")' in module
 
 
 def test_wheel_holds_the_library_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

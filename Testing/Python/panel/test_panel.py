@@ -156,6 +156,18 @@ def test_what_is_missing_is_installed_from_the_panel(
     assert ui.registerButton.enabled
 
 
+def test_an_older_slicer_is_told_so_in_a_sentence(
+    panel: Any, two: Any, module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["RegistrationNet"], "OLDEST_SLICER", (99, 1))
+    module.widgetRepresentation().show()
+    module.widgetRepresentation().enter()
+    assert panel.ui.packagesLabel.text.startswith("RegistrationNet needs Slicer 99.1 or later, and this is 5.")
+    assert not panel.ui.packagesButton.visible
+    assert not panel.ui.registerButton.enabled
+    assert "Install a newer Slicer" in panel.ui.registerButton.toolTip
+
+
 def test_register_shows_progress_and_places_the_result(panel: Any, two: Any, started: list[Slow]) -> None:
     ui = panel.ui
     assert ui.registerButton.enabled
