@@ -316,6 +316,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         run, ended = self._run, self._run.look()
         self.ui.progressBar.value = round(1000 * run.fraction)
         self.ui.statusLabel.text = run.sentence
+        self.ui.curveLabel.text = "" if ended else run.curve
         if run is self._queue:
             self.listMany()
         if ended:
@@ -334,7 +335,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._run is not None:
             self._run.cancel()
             self._run = None
-            self.ui.statusLabel.text = ""
+            self.ui.statusLabel.text = self.ui.curveLabel.text = ""
             self.ui.progressBar.visible = False
 
     def listResults(self, chosen: Any = None) -> None:
@@ -490,8 +491,8 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
         fixed = parameters.fixed
         preview = Preview(slicer.mrmlScene, fixed)
 
-        def begin(heard: Any) -> Any:
-            asked = {"settings": chosen, "on_progress": heard, "watch": Watch(preview=preview.show)}
+        def begin(heard: Any, noted: Any) -> Any:
+            asked = {"settings": chosen, "on_progress": heard, "watch": Watch(similarity=noted, preview=preview.show)}
             return register_nodes(fixed, moving, **asked, **given, wait=False)
 
         return Run(begin, preview.end)

@@ -76,8 +76,9 @@ def picture(app: Any, frame: Any, name: str) -> None:
 def slices(app: Any, name: str) -> None:
     """The three slice views side by side."""
     import numpy as np
-    from slicer_standin.views import pixels
     from matplotlib import image
+
+    from slicer_standin.views import pixels
 
     views = [app.layoutManager().sliceWidget(colour) for colour in ("Red", "Green", "Yellow")]
     for view in views:

@@ -276,7 +276,7 @@ def _deform(
 
     advance = run.enter("refine", "Refining the deformation on this pair")
     if settings.refine.symmetric:
-        refined, grid = symmetric.refine(prepared, affine, settings.refine, device, advance)
+        refined, grid = symmetric.refine(prepared, affine, settings.refine, device, advance, run.watch)
     else:
         refined, grid = refine(prepared, affine, field, settings.refine, device, advance, restraint, run.watch)
     mapping = Mapping((extend(refined, grid), affine))

@@ -37,6 +37,10 @@ class Queue:
         done = sum(state.startswith("Done") for state in self.states)
         return f"{done} of {len(self.states)} done" + (f", {failed} failed." if failed else ".")
 
+    @property
+    def curve(self) -> str:
+        return "" if self._run is None else self._run.curve
+
     def look(self) -> bool:
         """True when all have ended."""
         if self._run is not None:

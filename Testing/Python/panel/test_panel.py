@@ -217,12 +217,16 @@ def test_a_preview_is_seen_meanwhile_and_is_gone_afterwards(
         node = slicer.mrmlScene.GetNodeByID(shown()[1])
         assert node.GetImageData().GetDimensions() == (size, size, size)
         assert node.GetHideFromEditors()
+        started[0].watch.similarity(12.0, size / 10)
+    panel.onLook()
+    assert panel.ui.curveLabel.text == "Similarity ▁█ 0.90"
     if way == "cancel":
         panel.ui.registerButton.click()
         assert names() == before
         assert shown() == views
     started[0].ended = True
     panel.onLook()
+    assert panel.ui.curveLabel.text == ""
     if way == "result":
         panel.ui.removeButton.click()
         assert names() == before
@@ -293,6 +297,14 @@ def test_advanced_fields_follow_the_preset_and_keep_what_was_changed(panel: Any,
     panel.ui.presetComboBox.setCurrentText("fast")
     assert fields["refine__steps_full"].read() == 2
     assert fields["refine__window"].read() == 3
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_last_value() -> None:
+    assert runs_of_panel.bars([0.5]) == "▁"
+    assert runs_of_panel.bars([0.0, 0.5, 1.0]) == "▁▅█"
+    many = runs_of_panel.bars([k / 1000 for k in range(1000)])
+    assert len(many) == 40
+    assert (many[0], many[-1]) == ("▁", "█")
 
 
 def test_lengths_of_time_are_said_as_people_do() -> None:
