@@ -13,7 +13,15 @@ from RegistrationNetLib.scene import curve, heatmap, runs, transforms, volumes
 from RegistrationNetLib.scene.runtime import slicer, vtk
 from RegistrationNetLib.scene.tables import table_node
 
-TABLE_COLUMNS = {"Figure": "name", "Value": "value", "Verdict": "verdict", "What to do": "remedy"}
+TABLE_COLUMNS = {
+    "Figure": "name",
+    "Value": "value",
+    "Unit": "unit",
+    "Verdict": "verdict",
+    "In words": "sentence",
+    "Threshold": "threshold",
+    "Source": "source",
+}
 """Titles -> what a check calls it."""
 
 
@@ -26,7 +34,7 @@ class SceneResult:
     affine: the affine part alone, from parent.
     warped, jacobian: volumes in the world, on the fixed volume's lattice.
     legend, colors: the Jacobian's colour legend and colour table.
-    table: quality figures with verdict and remedy.
+    table: a verdict on the whole, then each check with its value, threshold and source, the worst first.
     moving_parent: what the moving volume is under now: `transform`, or, where it already had a parent transform, a copy
         of that which is under `transform`.
     folder: subject hierarchy item that holds all of these.
@@ -66,7 +74,7 @@ def place(
     affine = _node_of(transforms.to_vtk(Mapping((mapping.affine,))), f"{base} affine")
     warped = volumes.volume_node(replace(registration.warped, name=f"{base} warped"), volumes.is_labels(moving))
     jacobian = volumes.volume_node(replace(registration.jacobian, name=f"{base} Jacobian"))
-    checks = registration.report["checks"]
+    checks = [registration.report["overall"], *registration.report["checks"]]
     columns = {title: [check[key] for check in checks] for title, key in TABLE_COLUMNS.items()}
     table = table_node(f"{base} quality", columns)
     colors = heatmap.colour_table()
