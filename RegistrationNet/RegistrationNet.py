@@ -8,6 +8,7 @@ import qt
 import slicer
 import vtk
 from slicer import (
+    vtkMRMLDisplayableNode,
     vtkMRMLMarkupsFiducialNode,
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
@@ -89,6 +90,9 @@ class RegistrationNetParameterNode:
     movingLandmarks: vtkMRMLMarkupsFiducialNode
     fixedLabels: vtkMRMLSegmentationNode
     movingLabels: vtkMRMLSegmentationNode
+    refineRegion: vtkMRMLDisplayableNode
+    fixedRefinePoints: vtkMRMLMarkupsFiducialNode
+    movingRefinePoints: vtkMRMLMarkupsFiducialNode
     transform: Annotated[str, Choice(["deformable", "affine", "rigid"])] = "deformable"
     preset: Annotated[str, Choice(["balanced", *(name for name in PRESETS if name != "balanced")])] = "balanced"
     model: Annotated[str, Choice(["none", *registry.names()])] = "none"
@@ -120,7 +124,9 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         form.setMRMLScene(slicer.mrmlScene)
         self.logic = RegistrationNetLogic()
         from RegistrationNetLib.panel.advanced import Advanced
+        from RegistrationNetLib.panel.lights import Lights
 
+        self.lights = Lights(self.ui.qualityLayout)
         self.advanced = Advanced(self.ui.advancedLayout, self.onAdvancedChanged)
         for mode, words in self.logic.comparisons().items():
             self.ui.compareComboBox.addItem(words, mode)
@@ -132,7 +138,9 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.manyButton.connect("clicked(bool)", self.onManyButton)
         self.ui.manyCollapsibleButton.connect("contentsCollapsed(bool)", self.listGroups)
         self.ui.removeButton.connect("clicked(bool)", self.onRemoveButton)
-        self.ui.resultComboBox.connect("currentIndexChanged(int)", self.showResult)
+        self.ui.refineButton.connect("clicked(bool)", self.onRefineButton)
+        self.ui.refineRegionSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onRefineRegionChanged)
+        self.ui.resultComboBox.connect("currentIndexChanged(int)", self.onResultChosen)
         self.ui.compareComboBox.connect("currentIndexChanged(int)", self.compare)
         self.ui.blendSlider.connect("valueChanged(double)", self.compare)
         self.ui.flickerCheckBox.connect("toggled(bool)", self.onFlicker)
@@ -212,6 +220,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.modelPurposeLabel.visible = model != "none"
         self.advanced.show(self._parameters.preset, self._parameters.advanced)
         self._updateButton(problems)
+        self._updateRefine()
 
     def _updateButton(self, problems: dict[str, str]) -> None:
         button, running = self.ui.registerButton, self._run is not None
@@ -259,6 +268,19 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.packagesFrame.visible = bool(self.logic.lackingPackages())
             self.update()
 
+    def _updateRefine(self) -> None:
+        region, problem = self._parameters.refineRegion, self.logic.refineProblem(self._parameters)
+        if self.ui.refineRegionSelector.currentNode() is not region:  # of several kinds, which cannot be bound
+            self.ui.refineRegionSelector.setCurrentNode(region)
+        self.ui.refineProblemLabel.text = problem
+        self.ui.refineProblemLabel.visible = bool(problem)
+        self.ui.refineButton.enabled = self._run is None and self._chosen() is not None and not problem
+        self.ui.refineButton.toolTip = problem or _("Correct this result there; it stays, and a second one is added.")
+
+    def onRefineRegionChanged(self, region: Any) -> None:
+        if self._parameters is not None and self._parameters.refineRegion is not region:
+            self._parameters.refineRegion = region
+
     def onAdvancedChanged(self, changes: str) -> None:
         if self._parameters is not None:
             self._parameters.advanced = changes
@@ -305,6 +327,13 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onManyButton(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The registrations could not be started."), waitCursor=True):
             self._run = self._queue = self.logic.startMany(self._parameters, self._many)
+            self._looking.start()
+        self.update()
+        self.onLook()
+
+    def onRefineButton(self) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The refinement could not be started."), waitCursor=True):
+            self._run = self.logic.refine(self._parameters, self._chosen())
             self._looking.start()
         self.update()
         self.onLook()
@@ -357,10 +386,15 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         identity = self.ui.resultComboBox.currentData
         return slicer.mrmlScene.GetNodeByID(identity) if identity else None
 
-    def showResult(self, _index: int = 0) -> None:
+    def showResult(self) -> None:
         transform = self._chosen()
-        self.ui.checksTable.setMRMLTableNode(None if transform is None else self.logic.table(transform))
+        self.lights.show([] if transform is None else self.logic.checks(transform))
         self.ui.removeButton.enabled = transform is not None
+        self.update()
+
+    def onResultChosen(self, _index: int) -> None:
+        self.showResult()
+        self.compare()
 
     def compare(self, _value: Any = None) -> None:
         transform = self._chosen()
@@ -462,15 +496,8 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
 
         alone: with what was chosen for one pair of volumes. Raises RegistrationError for what cannot be registered.
         """
-        from RegistrationNetLib.engine.result import Watch
-        from RegistrationNetLib.panel.advanced import settings
-        from RegistrationNetLib.panel.run import Run
         from RegistrationNetLib.scene import register_nodes
-        from RegistrationNetLib.scene.preview import Preview
 
-        chosen = settings(parameters.preset, parameters.advanced).with_values(
-            transform=parameters.transform, model=parameters.model, device=parameters.device
-        )
         extra = {
             "fixed_mask": parameters.fixedMask,
             "keep_rigid": parameters.keepRigid,
@@ -478,22 +505,61 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
             "region": parameters.region,
         }
         of_the_pair = {
-            "moving_mask": parameters.movingMask,
+            **self._judged(parameters),
             "fixed_hints": parameters.fixedHints,
             "moving_hints": parameters.movingHints,
+            "initial_transform": parameters.initial,
+        }
+        fixed, given = parameters.fixed, extra | of_the_pair if alone else extra
+        return self._underway(
+            parameters, fixed, lambda **asked: register_nodes(fixed, moving, **asked, **given, wait=False)
+        )
+
+    def refineProblem(self, parameters: Any) -> str:
+        """What keeps a result from being refined, in a sentence."""
+        from RegistrationNetLib.panel.inputs import refining
+
+        return refining(parameters)
+
+    def refine(self, parameters: Any, transform: Any) -> Any:
+        """A refinement of a result under way, as `start`."""
+        from RegistrationNetLib.scene import refine_result, runs
+
+        fixed, moving = runs.pair(transform)
+        extra = self._judged(parameters) if (fixed, moving) == (parameters.fixed, parameters.moving) else {}
+        extra |= {
+            "region": parameters.refineRegion,
+            "fixed_points": parameters.fixedRefinePoints,
+            "moving_points": parameters.movingRefinePoints,
+        }
+        return self._underway(parameters, fixed, lambda **asked: refine_result(transform, **asked, **extra))
+
+    def _judged(self, parameters: Any) -> dict[str, Any]:
+        """Where the similarity looks, and what measures the result."""
+        return {
+            "fixed_mask": parameters.fixedMask,
+            "moving_mask": parameters.movingMask,
             "fixed_landmarks": parameters.fixedLandmarks,
             "moving_landmarks": parameters.movingLandmarks,
             "fixed_labels": parameters.fixedLabels,
             "moving_labels": parameters.movingLabels,
-            "initial_transform": parameters.initial,
         }
-        given = extra | of_the_pair if alone else extra
-        fixed = parameters.fixed
+
+    def _underway(self, parameters: Any, fixed: Any, call: Any) -> Any:
+        """What `call` starts, with the chosen settings and a preview over the fixed volume."""
+        from RegistrationNetLib.engine.result import Watch
+        from RegistrationNetLib.panel.advanced import settings
+        from RegistrationNetLib.panel.run import Run
+        from RegistrationNetLib.scene.preview import Preview
+
+        chosen = settings(parameters.preset, parameters.advanced).with_values(
+            transform=parameters.transform, model=parameters.model, device=parameters.device
+        )
         preview = Preview(slicer.mrmlScene, fixed)
 
         def begin(heard: Any, noted: Any) -> Any:
-            asked = {"settings": chosen, "on_progress": heard, "watch": Watch(similarity=noted, preview=preview.show)}
-            return register_nodes(fixed, moving, **asked, **given, wait=False)
+            watch = Watch(similarity=noted, preview=preview.show)
+            return call(settings=chosen, on_progress=heard, watch=watch)
 
         return Run(begin, preview.end)
 
@@ -503,11 +569,11 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
 
         return runs.transforms(slicer.mrmlScene)
 
-    def table(self, transform: Any) -> Any:
-        """Of a result, how good it is; None where it was deleted."""
-        from RegistrationNetLib.scene import runs
+    def checks(self, transform: Any) -> list[dict[str, str]]:
+        """Of a result, how good it is: the whole, then each check, the worst first."""
+        from RegistrationNetLib.scene.results import checks_of
 
-        return runs.member(transform, "table")
+        return checks_of(transform)
 
     def compare(self, transform: Any, mode: str, opacity: float) -> None:
         """Show a result beside the fixed volume in all slice views."""
