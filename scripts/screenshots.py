@@ -18,7 +18,7 @@ os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "Resources" / "screenshots"
-WIDTH, VIEW = 460, (360, 360)
+WIDTH = 460
 _LONG = 300  # seconds
 
 
@@ -39,14 +39,13 @@ def main() -> None:
 def take(app: Any, frame: Any, module: Any) -> None:
     """Walk through a registration as a user does."""
     panel = frame.self()
-    picture(app, frame, "panel-empty")
     fixed, moving = module.loadSampleData(None)
     panel.ui.fixedSelector.setCurrentNode(fixed)
     panel.ui.movingSelector.setCurrentNode(moving)
     picture(app, frame, "panel-ready")
     slices(app, "slices-before")
     panel.ui.registerButton.click()
-    wait(app, lambda: panel.ui.progressBar.value > 500)
+    wait(app, lambda: panel.ui.progressBar.value > 700)
     picture(app, frame, "panel-running")
     wait(app, lambda: panel._run is None)
     picture(app, frame, "panel-result")
@@ -69,7 +68,7 @@ def picture(app: Any, frame: Any, name: str) -> None:
     """The panel, as high as what it shows."""
     for _ in range(2):  # a layout settles in the second round
         app.processEvents()
-        frame.resize(WIDTH, frame.sizeHint.height())
+        frame.resize(WIDTH, frame.sizeHint().height())
     frame.grab().save(str(FOLDER / f"{name}.png"))
 
 
@@ -81,9 +80,7 @@ def slices(app: Any, name: str) -> None:
     from slicer_standin.views import pixels
 
     views = [app.layoutManager().sliceWidget(colour) for colour in ("Red", "Green", "Yellow")]
-    for view in views:
-        view.sliceController().fitSliceToBackground()
-    image.imsave(FOLDER / f"{name}.png", np.hstack([pixels(view.sliceView()) for view in views]))
+    image.imsave(FOLDER / f"{name}.jpg", np.hstack([pixels(view.sliceView()) for view in views]))
 
 
 if __name__ == "__main__":

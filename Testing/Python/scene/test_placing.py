@@ -137,7 +137,7 @@ def test_the_jacobian_has_a_diverging_map_around_one_and_a_legend(pair: Add) -> 
     display = result.jacobian.GetDisplayNode()
     assert (display.GetWindowLevelMin() + display.GetWindowLevelMax()) / 2 == pytest.approx(1)
     assert display.GetColorNode() is result.colors
-    assert result.legend.GetTitleText() == "Jacobian determinant\n(> 1: tissue is larger in the moving image)"
+    assert result.legend.GetTitleText() == "Jacobian determinant\n(> 1: tissue is larger\nin the moving image)"
     assert result.legend.GetVisibility()
 
 
