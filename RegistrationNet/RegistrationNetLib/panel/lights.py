@@ -15,7 +15,8 @@ class Lights:
     """Labels in a layout, one for each check, in their order."""
 
     def __init__(self, layout: Any) -> None:
-        self._layout, self._labels = layout, []
+        self._layout = layout
+        self._labels: list[Any] = []
 
     def show(self, checks: list[Check]) -> None:
         while len(self._labels) < len(checks):

@@ -110,8 +110,10 @@ def place(
 def checks_of(transform: Any) -> list[dict[str, str]]:
     """The checks of a run as its table has them, the whole first; none where the table was deleted."""
     table = runs.member(transform, "table")
-    rows = range(0 if table is None else table.GetNumberOfRows())
-    return [{key: table.GetCellText(row, column) for column, key in enumerate(TABLE_COLUMNS.values())} for row in rows]
+    if table is None:
+        return []
+    keys = [*enumerate(TABLE_COLUMNS.values())]
+    return [{key: table.GetCellText(row, column) for column, key in keys} for row in range(table.GetNumberOfRows())]
 
 
 @contextmanager
