@@ -154,7 +154,7 @@ def _consistency(symmetric: bool, side_mm: float) -> Check:
         "consistency",
         "not measured",
         "cannot tell",
-        "It takes a registration of both ways: turn on 'symmetric' among the settings of refining (--refine-symmetric).",
+        "It takes a registration of both ways: turn on 'symmetric' among the advanced settings (--refine-symmetric).",
         side_mm,
     )
 

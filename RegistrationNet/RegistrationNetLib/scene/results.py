@@ -112,8 +112,8 @@ def checks_of(transform: Any) -> list[dict[str, str]]:
     table = runs.member(transform, "table")
     if table is None:
         return []
-    columns = list(enumerate(TABLE_COLUMNS.values()))
-    return [{key: table.GetCellText(row, column) for column, key in columns} for row in range(table.GetNumberOfRows())]
+    keys = [*enumerate(TABLE_COLUMNS.values())]
+    return [{key: table.GetCellText(row, column) for column, key in keys} for row in range(table.GetNumberOfRows())]
 
 
 @contextmanager
