@@ -29,7 +29,7 @@ from RegistrationNetLib.engine.settings import PRESETS
 from RegistrationNetLib.networks import registry
 
 OLDEST_SLICER = (5, 12)
-LOOK_MS, INSTALL_MS, FLICKER_MS = 60, 200, 500
+LOOK_MS, FLICKER_MS = 60, 500
 
 
 class RegistrationNet(ScriptedLoadableModule):
@@ -108,11 +108,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameters: Any = None
         self._connection: Any = None
         self._run: Any = None
-        self._installation: Any = None
         self._shown = "fixed"  # by the flicker
-        self._groups: list[Any] = []  # of volumes, that can be added to
-        self._many: list[Any] = []  # volumes to be registered one after the other
-        self._queue: Any = None  # their registration, when it is under way or has ended
         VTKObservationMixin.__init__(self)
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
@@ -124,19 +120,19 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         form.setMRMLScene(slicer.mrmlScene)
         self.logic = RegistrationNetLogic()
         from RegistrationNetLib.panel.advanced import Advanced
+        from RegistrationNetLib.panel.install_box import InstallBox
         from RegistrationNetLib.panel.lights import Lights
+        from RegistrationNetLib.panel.many_box import ManyBox
 
+        self.install = InstallBox(self.ui, self.logic.olderSlicer, self.update)
+        self.many = ManyBox(self.ui, self.logic.groups, self.update)
         self.lights = Lights(self.ui.qualityLayout)
         self.advanced = Advanced(self.ui.advancedLayout, self.onAdvancedChanged)
         for mode, words in self.logic.comparisons().items():
             self.ui.compareComboBox.addItem(words, mode)
         self.ui.compareComboBox.setCurrentIndex(self.ui.compareComboBox.findData("blend"))
-        self.ui.packagesButton.connect("clicked(bool)", self.onPackagesButton)
         self.ui.registerButton.connect("clicked(bool)", self.onRegisterButton)
-        self.ui.manyComboBox.connect("activated(int)", self.onManyChosen)
-        self.ui.manyRemoveButton.connect("clicked(bool)", self.onManyRemoveButton)
         self.ui.manyButton.connect("clicked(bool)", self.onManyButton)
-        self.ui.manyCollapsibleButton.connect("contentsCollapsed(bool)", self.listGroups)
         self.ui.removeButton.connect("clicked(bool)", self.onRemoveButton)
         self.ui.refineButton.connect("clicked(bool)", self.onRefineButton)
         self.ui.refineRegionSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onRefineRegionChanged)
@@ -145,7 +141,6 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.blendSlider.connect("valueChanged(double)", self.compare)
         self.ui.flickerCheckBox.connect("toggled(bool)", self.onFlicker)
         self._looking, self._flickering = self._timer(LOOK_MS, self.onLook), self._timer(FLICKER_MS, self.onFlickerTick)
-        self._installing = self._timer(INSTALL_MS, self.onInstalling)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         for event in (scene.EndCloseEvent, scene.EndImportEvent):
@@ -161,14 +156,12 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """The module goes: nothing of it computes on."""
         self._stop()
-        self._installing.stop()
-        if self._installation is not None:
-            self._installation.cancel()
+        self.install.stop()
         self._flickering.stop()
         self.removeObservers()
 
     def enter(self) -> None:
-        self.offerPackages()
+        self.install.offer()
         self.onSceneChanged()
 
     def exit(self) -> None:
@@ -210,7 +203,8 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Say beside each field what is wrong with it, and let the button be pressed when nothing is."""
         if self._parameters is None:
             return
-        problems = self.logic.problems(self._parameters)
+        first = {"install": self.install.first} if self.install.first else {}
+        problems = first | self.logic.problems(self._parameters)
         for field in ("fixed", "moving", "initial", "extra"):
             said = getattr(self.ui, f"{field}ProblemLabel")
             said.text = problems.get(field, "")
@@ -228,45 +222,8 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         button.enabled = not (self._run.cancelled if running else problems)
         first = next(iter(problems.values()), _("Bring the moving volume onto the fixed one."))
         button.toolTip = _("Stop; the scene stays as it is.") if running else first
-        about_fixed = [problem for field, problem in problems.items() if field not in ("moving", "initial")]
-        several = self.ui.manyButton
-        several.enabled = not (running or about_fixed) and bool(self._many)
-        none = _("Add volumes to the list first.")
-        ready = _("Register each volume of the list to the fixed volume.")
-        several.toolTip = next(iter(about_fixed), ready if self._many else none)
+        self.many.allow(running, [said for field, said in problems.items() if field not in ("moving", "initial")])
         self.ui.progressBar.visible = running
-
-    def offerPackages(self) -> None:
-        """Say what has to be installed before anything can be computed."""
-        if self._installation is None:
-            older, lacking = self.logic.olderSlicer(), self.logic.lackingPackages()
-            self.ui.packagesLabel.text = older or lacking
-            self.ui.packagesFrame.visible = bool(older or lacking)
-            self.ui.packagesButton.visible = not older
-
-    def onPackagesButton(self) -> None:
-        if self._installation is not None:
-            self._installation.cancel()
-            return
-        with slicer.util.tryWithErrorDisplay(_("The installation could not be started."), waitCursor=True):
-            self._installation = self.logic.install()
-            self._installing.start()
-            self.onInstalling()
-
-    def onInstalling(self) -> None:
-        """Show how far the installation is, and what became of it."""
-        installation = self._installation
-        ended = installation.look()
-        self.ui.packagesLabel.text = installation.sentence
-        self.ui.packagesProgressBar.value = round(1000 * installation.fraction)
-        self.ui.packagesProgressBar.visible = not ended
-        self.ui.packagesButton.text = _("Install") if ended else _("Cancel")
-        self.ui.packagesButton.enabled = ended or not installation.cancelled
-        if ended:
-            self._installing.stop()
-            self._installation = None
-            self.ui.packagesFrame.visible = bool(self.logic.lackingPackages())
-            self.update()
 
     def _updateRefine(self) -> None:
         region, problem = self._parameters.refineRegion, self.logic.refineProblem(self._parameters)
@@ -295,38 +252,9 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.update()
         self.onLook()
 
-    def listGroups(self, _collapsed: Any = None) -> None:
-        """What can be added to the list of many volumes."""
-        self._groups = self.logic.groups()
-        self.ui.manyComboBox.clear()
-        self.ui.manyComboBox.addItems([_("choose a folder, a sequence or a volume"), *(g.name for g in self._groups)])
-
-    def onManyChosen(self, index: int) -> None:
-        if index > 0:
-            self._queue = None
-            self._many += [node for node in self._groups[index - 1].volumes() if node not in self._many]
-            self.listMany()
-            self.listGroups()
-            self.update()
-
-    def onManyRemoveButton(self) -> None:
-        row = self.ui.manyList.currentRow
-        del self._many[row if row >= 0 else 0 : row + 1 if row >= 0 else None]
-        self._queue = None
-        self.listMany()
-        self.update()
-
-    def listMany(self) -> None:
-        states = [""] * len(self._many) if self._queue is None else self._queue.states
-        row = self.ui.manyList.currentRow
-        self.ui.manyList.clear()
-        for node, state in zip(self._many, states, strict=True):
-            self.ui.manyList.addItem(f"{node.GetName()}: {state}" if state else node.GetName())
-        self.ui.manyList.currentRow = row
-
     def onManyButton(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The registrations could not be started."), waitCursor=True):
-            self._run = self._queue = self.logic.startMany(self._parameters, self._many)
+            self._run = self.many.start(lambda volume: self.logic.start(self._parameters, volume, alone=False))
             self._looking.start()
         self.update()
         self.onLook()
@@ -346,8 +274,8 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.progressBar.value = round(1000 * run.fraction)
         self.ui.statusLabel.text = run.sentence
         self.ui.curveLabel.text = "" if ended else run.curve
-        if run is self._queue:
-            self.listMany()
+        if run is self.many.queue:
+            self.many.show()
         if ended:
             self._looking.stop()
             self._run = None
@@ -359,8 +287,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _stop(self) -> None:
         """End a registration without a word; what it computes is not wanted any more."""
         self._looking.stop()
-        self._many, self._queue = [], None
-        self.ui.manyList.clear()
+        self.many.clear()
         if self._run is not None:
             self._run.cancel()
             self._run = None
@@ -440,24 +367,11 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
             needed=needed, found=found
         )
 
-    def lackingPackages(self) -> str:
-        """What has to be installed before anything can be computed, in a sentence; empty where nothing is."""
-        from RegistrationNetLib.panel import packages
-
-        return packages.offer(packages.missing())
-
-    def install(self) -> Any:
-        """The installation of what is missing, under way (`RegistrationNetLib.panel.packages.Installation`)."""
-        from RegistrationNetLib.panel import packages
-
-        return packages.Installation(packages.missing())
-
     def problems(self, parameters: Any) -> dict[str, str]:
         """Field -> what keeps the registration from starting, in a sentence."""
         from RegistrationNetLib.panel.inputs import problems
 
-        first = self.olderSlicer() or (_("Install first what is missing.") if self.lackingPackages() else "")
-        return ({"slicer": first} if first else {}) | problems(parameters)
+        return problems(parameters)
 
     def purpose(self, model: str) -> str:
         return registry.entry(model).purpose
@@ -480,21 +394,11 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
 
         return groups(slicer.mrmlScene)
 
-    def startMany(self, parameters: Any, volumes: list[Any]) -> Any:
-        """These volumes onto the fixed one, one after the other (`RegistrationNetLib.panel.queue.Queue`).
-
-        Masks and parts of the fixed volume count for all, points and what belongs to one moving volume for none.
-        """
-        from functools import partial
-
-        from RegistrationNetLib.panel.queue import Queue
-
-        return Queue([partial(self.start, parameters, volume, alone=False) for volume in volumes])
-
     def start(self, parameters: Any, moving: Any, alone: bool = True) -> Any:
         """A registration of the moving volume under way (`RegistrationNetLib.panel.run.Run`).
 
-        alone: with what was chosen for one pair of volumes. Raises RegistrationError for what cannot be registered.
+        alone: with what was chosen for this pair; else only with what belongs to the fixed volume. Raises
+        RegistrationError for what cannot be registered.
         """
         from RegistrationNetLib.scene import register_nodes
 

@@ -71,8 +71,8 @@ def test_its_own_tests_pass(app: Any, module: Any) -> None:
 
 def test_slicer_has_every_name_that_the_module_and_its_form_use() -> None:
     form = FILE.parent / "Resources/UI/RegistrationNet.ui"
-    library = FILE.parent / "RegistrationNetLib/panel"
-    found = {*used(FILE, form), *used(library / "advanced.py"), *used(library / "lights.py")}
+    files = [FILE, *(FILE.parent / "RegistrationNetLib/panel").glob("*.py")]
+    found = {name for file in files for name in used(file, form)}
     assert len(found) > 60
     assert not [f"{cls}.{member}" for cls, member in sorted(found) if not exists(cls, member)]
 
@@ -146,13 +146,13 @@ def test_what_is_missing_is_installed_from_the_panel(
     assert (ui.packagesButton.text, ui.packagesLabel.text) == ("Cancel", under_way.sentence)
     assert ui.packagesProgressBar.value == 400
     ui.packagesButton.click()
-    panel.onInstalling()
+    panel.install.look()
     assert ui.packagesFrame.visible
     assert ui.packagesButton.text == "Install"
     under_way.ended = False
     ui.packagesButton.click()
     under_way.ended = bool(lacking.pop())
-    panel.onInstalling()
+    panel.install.look()
     assert not ui.packagesFrame.visible
     assert ui.registerButton.enabled
 
@@ -326,11 +326,11 @@ def listed(panel: Any) -> list[str]:
 
 def add_group(panel: Any, name: str) -> None:
     """As a user opens the list and picks the entry that begins so."""
-    panel.listGroups()
+    panel.many.list_groups()
     box = panel.ui.manyComboBox
     index = next(k for k in range(box.count) if box.itemText(k).startswith(name))
     box.setCurrentIndex(index)
-    panel.onManyChosen(index)
+    panel.many.add(index)
 
 
 def test_a_folder_is_registered_one_after_the_other_and_a_failure_stops_none(
@@ -391,7 +391,7 @@ def test_results_are_not_offered_to_be_registered(panel: Any, two: Any, started:
     panel.ui.registerButton.click()
     started[0].ended = True
     panel.onLook()
-    panel.listGroups()
+    panel.many.list_groups()
     offered = [panel.ui.manyComboBox.itemText(k) for k in range(1, panel.ui.manyComboBox.count)]
     assert offered == ["baseline", "followup"]
 
