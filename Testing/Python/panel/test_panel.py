@@ -13,50 +13,11 @@ from RegistrationNetLib.core.errors import RegistrationError
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.panel import packages
 from RegistrationNetLib.panel import run as runs_of_panel
-from RegistrationNetLib.scene import job as scene_job
 from RegistrationNetLib.scene import volumes
 from slicer_standin.names import exists, used
+from Testing.Python.panel.cases import Slow, names, shown
 from Testing.Python.panel.conftest import FILE
-from Testing.Python.scene.cases import FIXED_GRID, MOVING_GRID, KnownJob, image_on, known_mapping
-
-
-@pytest.fixture
-def two(panel: Any) -> tuple[Any, Any]:
-    """A fixed and a moving volume, chosen in the panel."""
-    scene = slicer.mrmlScene
-    fixed = scene.AddNode(volumes.volume_node(image_on(FIXED_GRID, "baseline")))
-    moving = scene.AddNode(volumes.volume_node(image_on(MOVING_GRID, "followup", np.int16)))
-    for node in (fixed, moving):
-        node.CreateDefaultDisplayNodes()  # as loading a volume does
-    panel.ui.fixedSelector.setCurrentNode(fixed)
-    panel.ui.movingSelector.setCurrentNode(moving)
-    return fixed, moving
-
-
-class Slow(KnownJob):
-    """A job that ends when it is told to."""
-
-    def __init__(self, request: Any, on_progress: Any) -> None:
-        super().__init__(request, known_mapping())
-        self.tell, self.ended = on_progress, False
-        self.watch: Any = None
-
-    def poll(self) -> bool:
-        return self.ended or self.cancelled
-
-
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[Slow]:
-    """The jobs that the panel starts."""
-    jobs: list[Slow] = []
-
-    def start(request: Any, on_progress: Any, watch: Any) -> Slow:
-        jobs.append(Slow(request, on_progress))
-        jobs[-1].watch = watch
-        return jobs[-1]
-
-    monkeypatch.setitem(scene_job.register_nodes.__kwdefaults__, "start", start)
-    return jobs
+from Testing.Python.scene.cases import FIXED_GRID, MOVING_GRID, image_on
 
 
 def test_the_module_names_itself_and_its_category(module: Any) -> None:
@@ -201,12 +162,6 @@ def test_what_the_panel_shows_is_what_is_registered(panel: Any, two: Any, starte
     ui.registerButton.click()
 
 
-def shown() -> tuple[Any, ...]:
-    """What the red slice view shows."""
-    view = slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceCompositeNode")
-    return view.GetBackgroundVolumeID(), view.GetForegroundVolumeID(), view.GetForegroundOpacity()
-
-
 @pytest.mark.parametrize("way", ["result", "cancel"])
 def test_a_preview_is_seen_meanwhile_and_is_gone_afterwards(
     panel: Any, two: Any, started: list[Slow], way: str
@@ -265,14 +220,6 @@ def test_closing_the_scene_ends_what_runs(panel: Any, two: Any, started: list[Sl
     assert started[0].cancelled
     assert panel.ui.fixedSelector.currentNode() is None
     assert not panel.ui.progressBar.visible
-
-
-def names() -> list[str]:
-    """Of all nodes in the scene."""
-    scene = slicer.mrmlScene
-    return [
-        f"{scene.GetNthNode(k).GetClassName()} {scene.GetNthNode(k).GetName()}" for k in range(scene.GetNumberOfNodes())
-    ]
 
 
 def test_a_result_is_compared_and_removed(panel: Any, two: Any, started: list[Slow]) -> None:

@@ -10,13 +10,10 @@ import slicer
 from RegistrationNetLib.engine.limits import VERDICTS
 from RegistrationNetLib.scene import refine_result, register_nodes, runs, volumes
 from RegistrationNetLib.scene.results import TABLE_COLUMNS
-from Testing.Python.panel.test_panel import Slow
-from Testing.Python.panel.test_panel import names as names_in_scene
-from Testing.Python.panel.test_panel import shown as shown_in_red
-from Testing.Python.panel.test_panel import started as started
-from Testing.Python.panel.test_panel import two as two
-from Testing.Python.scene.cases import FIXED_GRID, image_on, world_points
-from Testing.Python.scene.test_job import points_node
+from Testing.Python.panel.cases import Slow
+from Testing.Python.panel.cases import names as names_in_scene
+from Testing.Python.panel.cases import shown as shown_in_red
+from Testing.Python.scene.cases import FIXED_GRID, image_on, points_node, world_points
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from RegistrationNetLib.core.errors import Cancelled
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
-from RegistrationNetLib.core.resample import warp
 from RegistrationNetLib.engine.request import Request
 from RegistrationNetLib.engine.result import Registration
 
@@ -77,6 +76,16 @@ def world_points(count: int = 200) -> np.ndarray:
     return FIXED_GRID.to_world(rng.uniform(2, np.array(FIXED_GRID.shape) - 3, (count, 3)))
 
 
+def points_node(scene: Any, points: np.ndarray, parent: Any) -> Any:
+    """Control points at these places (LPS mm), under a transform where one is given."""
+    node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+    for point in points * (-1, -1, 1):
+        node.AddControlPoint(*point)
+    if parent is not None:
+        node.SetAndObserveTransformNodeID(parent.GetID())
+    return node
+
+
 def known_report() -> dict[str, Any]:
     """As much of a report as the scene reads."""
 
@@ -99,6 +108,8 @@ def known_report() -> dict[str, Any]:
 
 def known_registration(fixed: Image, moving: Image, mapping: Mapping) -> Registration:
     """What a registration that found `mapping` returns."""
+    from RegistrationNetLib.core.resample import warp  # PyTorch, which need not be there before
+
     jacobian = 1 + 0.4 * np.sin(fixed.grid.points()[..., 0] / 10)
     jacobian[2, 2, 2] = -0.1
     image = Image(jacobian.astype(np.float32)[None], fixed.grid, 1.0, "Jacobian")

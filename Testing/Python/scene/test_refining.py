@@ -22,11 +22,11 @@ from Testing.Python.scene.cases import (
     KnownJob,
     finds,
     known_mapping,
+    points_node,
     rigid,
     snapshot,
     world_points,
 )
-from Testing.Python.scene.test_job import points_node
 
 Add = Callable[..., Any]
 FAST = Settings.preset("fast")
