@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import distance_transform_edt, find_objects
+from scipy.spatial import cKDTree
 
 from RegistrationNetLib.core.errors import InputError
 from RegistrationNetLib.core.grid import Grid, Points
@@ -65,6 +66,14 @@ class Lesion:
         grid, inside = self.outline.grid, self.outline.grid.contains(points)
         nearest = np.clip(np.rint(grid.to_voxel(points)).astype(int), 0, np.array(grid.shape) - 1)
         return np.asarray(inside & (self.outline.scalar[tuple(np.moveaxis(nearest, -1, 0))] != 0))
+
+    def within(self, points: ArrayLike, mm: float) -> NDArray[np.bool_]:
+        """Which world points lie in it or no farther than so from a voxel's centre inside, (..., 3) -> (...)."""
+        return np.asarray(self.holds(points) | (self._tree.query(points, distance_upper_bound=max(mm, 1e-9))[0] <= mm))
+
+    @cached_property
+    def _tree(self) -> cKDTree:
+        return cKDTree(self.points)
 
 
 def outlined(labels: Image) -> tuple[Lesion, ...]:

@@ -335,7 +335,7 @@ def _merged(shapes: Sequence[Shape], rng: np.random.Generator) -> Shape:
     first, lobes = shapes[0], []
     factor = 1.0
     for other in shapes[1:]:
-        apart = np.linalg.norm(other.center - first.center)
+        apart = float(np.linalg.norm(other.center - first.center))
         factor = max(factor, 1.02 * apart / (apart - first.gap_mm(other)))
         bridge = 0.7 * min(first.radius_mm, other.radius_mm)
         lobes.append(Lobe((first.center + other.center) / 2, bridge * np.eye(3)))
@@ -344,7 +344,7 @@ def _merged(shapes: Sequence[Shape], rng: np.random.Generator) -> Shape:
 
 
 def _pieces(shape: Shape, rng: np.random.Generator) -> list[Shape]:
-    """Two or three left of it along its longest axis, with 30 to 80 % of its volume between them."""
+    """Two or three left of it along its longest axis, well apart: 3 to 30 % of its volume between them."""
     lobe = max(shape.lobes, key=lambda one: one.volume_mm3)
     count = 3 if 2 * shape.radius_mm > 2 * SPLITTABLE_MM and rng.random() < 0.3 else 2
     turned, sizes, _ = np.linalg.svd(lobe.axes)

@@ -47,7 +47,7 @@ def test_every_lesion_is_accounted_for_once_on_either_side_of_each_step(patient:
 
 
 def test_all_events_happen(patient: Study):
-    happened = {fate.kind for seed in (5, 6, 7) for step in study(40, seed).fates for fate in step}
+    happened = {fate.kind for seed in (5, 6) for step in study(40, seed).fates for fate in step}
     wanted = {"stable", "grown", "shrunk", "resolved", "new", "merged", "split", "reappeared"}
     assert happened == wanted
 
