@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -122,7 +123,7 @@ def _alone(old: dict[str, Carried], new: dict[str, Lesion], stays: float) -> Ite
     later = list(new.values())
     yield from (_Scored((name,), (), evidence.log_gone(lesion, later, stays)) for name, lesion in old.items())
     if new:
-        places = np.array([one.center for one in (*old.values(), *new.values())])
+        places = np.array([*(one.center for one in old.values()), *(one.center for one in later)])
         score = evidence.log_new(evidence.NEW_SHARE * len(new), evidence.region_mm3(places))
         yield from (_Scored((), (name,), score) for name in new)
 
@@ -169,9 +170,9 @@ def _reach_mm(lesion: Carried | Lesion) -> float:
 
 def _few(near: list[tuple[float, str]]) -> Iterator[tuple[str, ...]]:
     """Two or more of the nearest."""
-    nearest = [name for gap, name in sorted(near)[:_NEAREST] if gap <= _GATE_OF_PARTS]
+    nearest = [name for gap, name in sorted(near, key=itemgetter(0))[:_NEAREST] if gap <= _GATE_OF_PARTS]
     for count in range(2, MOST_PARTS + 1):
-        yield from (tuple(sorted(few)) for few in combinations(nearest, count))
+        yield from combinations(nearest, count)
 
 
 def _solved(scored: list[_Scored], old: list[str], new: list[str], by_reader: list[Group]) -> Matching:

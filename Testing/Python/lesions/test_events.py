@@ -126,6 +126,8 @@ def test_a_readers_link_over_a_timepoint_says_that_the_lesion_was_gone_in_betwee
     found = told(FIRST, SECOND, third, words=[word])
     (event,) = (event for event in found.events if event.kind == "reappeared")
     assert (event.earlier, event.later, event.by_reader) == ((("t0", "1"),), (("t2", "5"),), True)
+    assert [one.kind for one in found.events if ("t0", "1") in one.earlier] == ["resolved", "reappeared"]
+    assert [one.kind for one in found.events if ("t2", "5") in one.later] == ["reappeared"]
 
 
 def test_names_do_not_depend_on_labels_or_order_and_known_ones_are_kept():
@@ -133,6 +135,7 @@ def test_names_do_not_depend_on_labels_or_order_and_known_ones_are_kept():
     assert told((low, high)).names == {("t0", "2"): "1", ("t0", "1"): "2"}
     assert told((replace(high, name="a"), replace(low, name="b"))).names == {("t0", "a"): "1", ("t0", "b"): "2"}
     known = [(Place.of(low, "t0"), "1"), (Place.of(high, "t0"), "2")]
+    assert told((low,), known=[(Place.of(high, "t0"), "1")]).names == {("t0", "1"): "2"}  # nobody else's name
     above = ball("9", (0, 0, 90))
     found = told((above, low, high), known=known)
     assert found.names == {("t0", "1"): "1", ("t0", "2"): "2", ("t0", "9"): "3"}

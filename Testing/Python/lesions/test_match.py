@@ -112,6 +112,19 @@ def test_a_reader_may_link_several_on_both_sides():
     assert chosen(match(earlier, later, Mapping(), 1.0, Spoken(links=links))) == {(("1", "2"), ("a", "b"))}
 
 
+@pytest.mark.parametrize("radius", [3, 6])
+def test_between_two_that_fit_alike_neither_name_nor_order_decides(radius: int):
+    one, two = ball("1", (-9, 0, 0), 6), ball("2", (9, 0, 0), 6)
+    later = (ball("a", (0, 0, 0), radius),)
+    ways = [(one, two), (two, one), (replace(one, name="2"), replace(two, name="1"))]
+    places = set()
+    for earlier in ways:
+        found = match(earlier, later, Mapping(), 6.0)
+        (group,) = (group for group in found.chosen if group.later)
+        places.add(frozenset(tuple(lesion.center) for lesion in earlier if lesion.name in group.earlier))
+    assert len(places) == 1
+
+
 PATIENT = study(20, seed=1).registered(Residuals().times(4))
 
 
