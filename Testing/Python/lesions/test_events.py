@@ -121,13 +121,19 @@ def test_a_word_whose_lesion_is_gone_is_reported_and_never_guessed():
 
 
 def test_a_readers_link_over_a_timepoint_says_that_the_lesion_was_gone_in_between():
-    third = (ball("5", (0, 30, 0)), ball("6", AWAY))
+    third = (ball("5", (1, 0, 0)), ball("6", AWAY))  # where SECOND has another
     word = Word(Place.of(FIRST[0], "t0"), Place.of(third[0], "t2"), same=True)
     found = told(FIRST, SECOND, third, words=[word])
     (event,) = (event for event in found.events if event.kind == "reappeared")
     assert (event.earlier, event.later, event.by_reader) == ((("t0", "1"),), (("t2", "5"),), True)
     assert [one.kind for one in found.events if ("t0", "1") in one.earlier] == ["resolved", "reappeared"]
     assert [one.kind for one in found.events if ("t2", "5") in one.later] == ["reappeared"]
+
+
+def test_what_comes_back_is_one_lesion_and_the_one_that_was_seen_last():
+    found = told(FIRST[:1], SECOND[:1], (), (ball("3", HERE),), words=[UNLINK])
+    (event,) = (event for event in found.events if event.kind == "reappeared")
+    assert event.earlier == (("t1", "1"),)
 
 
 def test_names_do_not_depend_on_labels_or_order_and_known_ones_are_kept():

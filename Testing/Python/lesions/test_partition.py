@@ -28,6 +28,12 @@ def test_the_best_cover_is_the_best_of_all(members: list[list[int]], seed: int):
     assert np.array_equal(best_cover(members, scores), covers[np.argmax(covers @ scores)].astype(bool))
 
 
+def test_what_is_taken_is_a_cover_where_halves_of_three_would_be_better():
+    members = [[0], [1], [2], [0, 1], [1, 2], [0, 2]]
+    taken = best_cover(members, np.array([0.1, 0.1, 0.2, 1, 1, 1]))
+    assert taken.tolist() == [False, False, True, True, False, False]
+
+
 @pytest.mark.parametrize(("members", "off"), [(CHAIN, 1e-4), (GROUPS, 0.1), (RING, 0.1)])
 @pytest.mark.parametrize("seed", range(4))
 def test_probabilities_are_those_of_all_covers_exactly_without_rings(members: list[list[int]], off: float, seed: int):
