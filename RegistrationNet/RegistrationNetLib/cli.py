@@ -295,7 +295,8 @@ def models(names: tuple[str, ...], size: tuple[int, ...], device: str, as_json: 
 )
 @click.option("--images", type=PATH, help="Folder of images to learn from.")
 @click.option("--labels", type=PATH, help="Folder of their label maps, under the same names.")
-@click.option("--minutes", type=float, help="Stop after so long; the learning rate falls in time for it.")
+@click.option("--steps", type=int, help="Stop after so many steps; the learning rate falls in time for it.")
+@click.option("--minutes", type=float, help="Stop after so long at the latest; the learning rate falls in time for it.")
 @click.option("--device", help="auto, cpu, cuda, cuda:N or mps.")
 def train(
     config: Path | None,

@@ -59,6 +59,14 @@ def _computes(device: torch.device) -> bool:
     return True
 
 
+def trains_mixed(device: torch.device) -> bool:
+    """Whether half precision is in its hardware: on other processors it is imitated, and slower than full precision."""
+    if device.type == "cpu":
+        able = getattr(torch.cpu, "get_capabilities", dict)()  # since PyTorch 2.11
+        return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return device.type == "cuda"
+
+
 def describe(device: torch.device) -> str:
     """For reports: the device in words."""
     if device.type == "cuda":

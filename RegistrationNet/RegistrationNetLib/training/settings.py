@@ -85,7 +85,10 @@ class Course(Checked):
     minutes: Annotated[float, Knob("Stop after this time at the latest; 0 for no limit", 0, 100_000, "minutes")] = 0.0
     pairs: Annotated[int, Knob("Pairs a step, shared by all processes", 1, 1024)] = 1
     rate: Annotated[float, Knob("Highest learning rate; it rises to that, then falls to nothing", 1e-7, 1)] = 1e-4
-    precision: Annotated[Literal["full", "mixed"], Knob("mixed: half precision on a GPU, twice as fast")] = "full"
+    precision: Annotated[
+        Literal["auto", "full", "mixed"],
+        Knob("mixed: half precision, twice as fast on GPUs and on processors that have it; auto: mixed on those"),
+    ] = "full"
     check_every: Annotated[int, Knob("Steps between looks at the validation cases", 1, 1_000_000)] = 500
     patience: Annotated[int, Knob("Looks without a better one after which training stops; 0 for never", 0, 1000)] = 0
 

@@ -22,6 +22,7 @@ from RegistrationNetLib.core.objective import Objective, folding, unlike_labels
 from RegistrationNetLib.engine import devices
 from RegistrationNetLib.engine.result import IsCancelled, OnProgress
 from RegistrationNetLib.networks import registry, weights
+from RegistrationNetLib.training import halves
 from RegistrationNetLib.training.pairs import Pair, source
 from RegistrationNetLib.training.record import Record, State
 from RegistrationNetLib.training.settings import Loss, Train
@@ -63,6 +64,8 @@ def train(
     course, mine = settings.course, _share(settings.course.pairs, fabric)
     torch.manual_seed(settings.seed)
     network = _network(settings)
+    if fabric.device.type == "cpu" and _mixed(settings, fabric.device):
+        halves.spare(network)
     plain, objective = network, _objective(network, settings.loss)
     network, optimiser = fabric.setup(network, torch.optim.Adam(network.parameters(), lr=course.rate))
     pairs = source(settings, Path(settings.data.cache or folder / "cache"), fabric.device)
@@ -140,10 +143,7 @@ def _fabric(settings: Train) -> Any:
     except ModuleNotFoundError as error:
         raise MissingPackage("Training needs Lightning Fabric: pip install 'registrationnet[train]'.") from error
     device = devices.choose(settings.device)
-    mixed = settings.course.precision == "mixed"
-    if mixed and device.type != "cuda":
-        raise DeviceError(f"Mixed precision trains on NVIDIA GPUs only, not on {device}; choose full precision.")
-    half: Any = "bf16-mixed" if mixed and torch.cuda.is_bf16_supported() else "16-mixed"
+    half: Any = "bf16-mixed" if device.type == "cpu" or torch.cuda.is_bf16_supported() else "16-mixed"
     processes, machines = (int(os.environ.get(name, 1)) for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"))
     chosen: Any = [device.index or 0] if device.type == "cuda" and processes == 1 else processes
     fabric = Fabric(
@@ -151,10 +151,21 @@ def _fabric(settings: Train) -> Any:
         devices=chosen,
         num_nodes=machines,
         strategy="ddp" if processes * machines > 1 else "auto",
-        precision=half if mixed else "32-true",
+        precision=half if _mixed(settings, device) else "32-true",
     )
     fabric.launch()
     return fabric
+
+
+def _mixed(settings: Train, device: torch.device) -> bool:
+    """Raises DeviceError where that is asked for in vain."""
+    able, asked = devices.trains_mixed(device), settings.course.precision
+    if asked == "mixed" and not able:
+        raise DeviceError(
+            f"Mixed precision would not train faster on {devices.describe(device)}: that takes an NVIDIA GPU, or a "
+            "processor with AVX-512 BF16 or AMX. Choose full precision."
+        )
+    return able and asked != "full"
 
 
 def _share(pairs: int, fabric: Any) -> range:

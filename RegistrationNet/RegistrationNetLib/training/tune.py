@@ -20,6 +20,7 @@ def tuned(
     start: str | Path | None = None,
     images: Path | None = None,
     labels: Path | None = None,
+    steps: int | None = None,
     minutes: float | None = None,
     device: str | None = None,
 ) -> Train:
@@ -50,6 +51,8 @@ def tuned(
         settings = replace(settings, network=network)
     if file is not None:
         settings = replace(settings, start=str(file.absolute()))
+    if steps is not None:
+        settings = replace(settings, course=replace(settings.course, steps=steps, minutes=0.0))
     if minutes is not None:
         settings = replace(settings, course=replace(settings.course, minutes=minutes))
     return settings if device is None else replace(settings, device=device)

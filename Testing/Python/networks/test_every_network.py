@@ -8,7 +8,6 @@ import torch
 from _pytest.mark import ParameterSet
 from torch import Tensor
 
-from RegistrationNetLib.core.errors import DeviceError
 from RegistrationNetLib.core.objective import Objective, Term, coarser
 from RegistrationNetLib.core.spatial import warp
 from RegistrationNetLib.networks import registry
@@ -191,8 +190,6 @@ def test_mixed_precision_gives_nearly_the_same_field_in_full_precision(name: str
             mixed = network(*pair)[-1]
     assert mixed.dtype == torch.float32
     assert 0 < (mixed - exact).square().mean().sqrt() < 0.1 * exact.square().mean().sqrt()
-    with torch.autocast("cpu", torch.bfloat16), pytest.raises(DeviceError, match="full precision"):
-        network(*pair)  # with gradients, which would be wrong there
 
 
 @every_network

@@ -18,6 +18,7 @@ from RegistrationNetLib.cli import main
 from RegistrationNetLib.core.errors import Cancelled, DeviceError, SettingsError
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.core.resample import warp
+from RegistrationNetLib.engine import devices
 from RegistrationNetLib.files.images import write_image
 from RegistrationNetLib.networks import registry, weights
 from RegistrationNetLib.phantom import phantom_pair
@@ -245,8 +246,9 @@ def test_the_command_says_what_is_missing(scans, tmp_path):
         assert words in said(str(wrong)), text
 
 
-def test_half_precision_is_for_gpus(tmp_path):
-    with pytest.raises(DeviceError, match="NVIDIA GPUs only"):
+def test_half_precision_is_refused_where_it_would_be_slower(tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "trains_mixed", lambda device: False)
+    with pytest.raises(DeviceError, match=r"cpu.*full precision"):
         train(replace(SHORT, course=replace(SHORT.course, precision="mixed")), tmp_path)
 
 

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from RegistrationNetLib.core.errors import DeviceError
 from RegistrationNetLib.networks.blocks.slabs import in_slabs
 
 SPREAD = 1e-5  # of the initial weights: a fresh network is the identity within 0.05 voxel
@@ -13,8 +12,7 @@ class FlowHead(nn.Conv3d):
     """conv3 from a feature to a field; weights N(0, 1e-5), bias 0 (VoxelMorph's code).
 
     Exact zeros would stop every gradient behind the head at the first step. Under mixed precision it stays float32:
-    a displacement of 20 voxels in bfloat16 is off by up to 0.06 voxel. It refuses to be trained so on a CPU, where
-    PyTorch's bfloat16 gradient of a convolution on two planes is wrong (seen in 2.13).
+    a displacement of 20 voxels in bfloat16 is off by up to 0.06 voxel.
     """
 
     def __init__(self, channels: int) -> None:
@@ -24,11 +22,6 @@ class FlowHead(nn.Conv3d):
 
     def forward(self, feature: Tensor) -> Tensor:
         """(N, channels, D, H, W) -> (N, 3, D, H, W), float32."""
-        if torch.is_grad_enabled() and torch.is_autocast_enabled("cpu") and feature.device.type == "cpu":
-            raise DeviceError(
-                "Training in mixed precision gives wrong gradients on a CPU. Train in full precision, or on a GPU; to "
-                "predict only, switch gradients off (torch.inference_mode)."
-            )
         convolve = super().forward
         with torch.autocast(feature.device.type, enabled=False):
             return in_slabs(lambda part: convolve(part.float()), feature, reach=1)
