@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
 import psutil
@@ -62,7 +62,7 @@ def _computes(device: torch.device) -> bool:
 def trains_mixed(device: torch.device) -> bool:
     """Whether half precision is in its hardware: on other processors it is imitated, and slower than full precision."""
     if device.type == "cpu":
-        able = getattr(torch.cpu, "get_capabilities", dict)()  # since PyTorch 2.11
+        able: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # since PyTorch 2.11
         return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
     return device.type == "cuda"
 
