@@ -98,9 +98,8 @@ class Cases:
     def _digest(self, name: str) -> str:
         """Of all that decides how a case comes out."""
         data = asdict(self.data) | {"held_back": 0, "cache": "", "only": ""}
-        files = [path.stat() for file in (self.learnt[0], name) for path in self._files(file) if path is not None]
-        said = json.dumps([data, self.learnt[0], [(stat.st_size, stat.st_mtime_ns) for stat in files]])
-        return sha256(said.encode()).hexdigest()[:12]
+        files = [path for file in (self.learnt[0], name) for path in self._files(file) if path is not None]
+        return _digest_of(data, self.learnt[0], files)
 
     def _files(self, name: str) -> tuple[Path | None, Path | None]:
         """Its image and its label map."""
@@ -110,17 +109,27 @@ class Cases:
     def _ready(self, name: str) -> Case:
         scan = self._scan(name)
         prepared = prepare(self._first, scan, Prepare())
-        affine = Affine(np.eye(4))
-        if name != self.learnt[0]:
-            try:
-                with flushed_denormals():
-                    affine = align(prepared, Align(), "affine")
-            except GeometryError as error:
-                raise InputError(f"'{scan.name}' cannot be learnt from: {error}") from error
+        affine = Affine(np.eye(4)) if name == self.learnt[0] else self._affine(name, prepared)
         file = self._files(name)[1]
         labels = None if file is None else warp(read_labels(file), Mapping((affine,)), self._grid, "nearest").scalar
         values = self._seen(prepared, affine) if self.data.kind == "images" else None
         return Case(name, values, None if labels is None else labels.astype(np.int32))
+
+    def _affine(self, name: str, prepared: Prepared) -> Affine:
+        """To the first case; kept on its own, whatever size of voxel is asked for later."""
+        aligned_by = [next(path for path in self._files(file) if path is not None) for file in (self.learnt[0], name)]
+        kept = self.cache / f"{name}-{_digest_of(*map(str, aligned_by), aligned_by)}.npy"
+        if not kept.exists():
+            try:
+                with flushed_denormals():
+                    affine = align(prepared, Align(), "affine")
+            except GeometryError as error:
+                raise InputError(f"'{name}' cannot be learnt from: {error}") from error
+            self.cache.mkdir(parents=True, exist_ok=True)
+            unfinished = kept.with_name(f"{kept.name}.part.npy")
+            np.save(unfinished, affine.matrix)
+            unfinished.replace(kept)
+        return Affine(np.load(kept))
 
     def _seen(self, prepared: Prepared, affine: Affine) -> NDArray[np.float16]:
         """The moving image through the affine, as a network sees it."""
@@ -156,6 +165,13 @@ class Cases:
             grid = _around(labels, self.data.outside)
         upright = Turn.of(grid).grid(grid)
         return upright.resampled(seen_shape(upright, spacing))
+
+
+def _digest_of(*said: Any) -> str:
+    """Short, of plain values and, last, of files as they are on disk."""
+    *values, files = said
+    states = [(stat.st_size, stat.st_mtime_ns) for stat in (file.stat() for file in files)]
+    return sha256(json.dumps([values, states]).encode()).hexdigest()[:12]
 
 
 def apart(names: Sequence[str], count: int, together: int = 1) -> tuple[str, ...]:

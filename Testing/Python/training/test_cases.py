@@ -1,5 +1,6 @@
 """Folders made ready to learn from: upright, aligned, kept, and refused by name where they cannot be used."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -77,8 +78,12 @@ def test_what_was_prepared_is_not_prepared_again(scans, tmp_path, monkeypatch):
     again = Cases.of(scans_data(scans), tmp_path)[found.learnt[1]]
     assert np.array_equal(first.values, again.values)
     assert np.array_equal(first.labels, again.labels)
-    with pytest.raises(pytest.fail.Exception):  # at another voxel size it is another case
-        Cases.of(scans_data(scans, spacing_mm=7.0), tmp_path)[found.learnt[1]]
+    coarser = Cases.of(scans_data(scans, spacing_mm=9.0, labels=""), tmp_path)[found.learnt[1]]
+    assert coarser.labels is None
+    assert max(coarser.values.shape) < max(first.values.shape)
+    os.utime(scans / "images" / found.learnt[1])  # another file, for all we know
+    with pytest.raises(pytest.fail.Exception):
+        _ = Cases.of(scans_data(scans), tmp_path)[found.learnt[1]]
 
 
 def test_folders_that_cannot_be_learnt_from_are_refused_by_name(scans, tmp_path):
