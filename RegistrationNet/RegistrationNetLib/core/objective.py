@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log2
 from typing import Any, Literal
 
 import torch
@@ -20,9 +21,6 @@ EPSILON = 1e-8
 """Added to the product of the variances of both images in a window: the fourth power of a hundredth of the range."""
 
 _ONE_VOXEL = 1.0  # so that labels that neither shows agree
-
-RADIUS = {1: 4, 2: 3, 4: 2}
-"""Half width of the window of LNCC, voxel, by how much coarser than the image a field is; 1 beyond."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +42,13 @@ class Objective:
     similarity: "lncc" is the negative squared local correlation, "ncc" that of the whole images, "mse" the mean
     squared difference, "mind" that of their structure (MIND-SSC).
     regularity: "diffusion" is small where a field changes little, "bending" where its change changes little.
+    radius: half width of the window of LNCC at the images' own size, voxels; one less with every halving, at least 1.
     """
 
     terms: tuple[Term, ...] = (Term(),)
     similarity: Likeness = "lncc"
     regularity: Literal["diffusion", "bending"] = "diffusion"
+    radius: int = 4
 
     def __call__(self, fixed: Tensor, moving: Tensor, fields: Sequence[Tensor]) -> Tensor:
         """fixed, moving: (N, 1, D, H, W) in [0, 1]; fields: total, (N, 3, d, h, w), voxels of their own grid, each
@@ -63,7 +63,8 @@ class Objective:
         if term.similarity:
             factor = coarser(fixed.shape[2:], field.shape[2:])
             f, m = pooled(fixed, factor), pooled(moving, factor)
-            loss = loss + term.similarity * self.unlike(f, spatial.warp(m, field), RADIUS.get(factor, 1))
+            radius = max(1, self.radius - int(log2(factor)))
+            loss = loss + term.similarity * self.unlike(f, spatial.warp(m, field), radius)
         if term.smoothness:
             loss = loss + term.smoothness * (bending if self.regularity == "bending" else diffusion)(field)
         return loss

@@ -68,6 +68,9 @@ class Loss(Checked):
         Literal["own", "lncc", "ncc", "mse", "mind"], Knob("How images are compared; own: as the network's paper does")
     ] = "own"
     image: Annotated[float, Knob("Weight of that", 0, 100)] = 1.0
+    radius: Annotated[
+        int, Knob("Half width of lncc's window; the papers' 4 are for voxels of 1 mm, fewer suit larger voxels", 1, 10)
+    ] = 4
     regularity: Annotated[Literal["diffusion", "bending"], Knob("What smooth fields have little of")] = "diffusion"
     smoothness: Annotated[float, Knob("Weight of that, times the network's own", 0, 100)] = 1.0
     labels: Annotated[float, Knob("Weight of one less the Dice of labels, where there are any", 0, 100)] = 0.0

@@ -192,4 +192,4 @@ def _objective(network: Any, asked: Loss) -> Objective:
         for term in own.terms
     )
     similarity = own.similarity if asked.similarity == "own" else asked.similarity
-    return replace(own, terms=terms, similarity=similarity, regularity=asked.regularity)
+    return replace(own, terms=terms, similarity=similarity, regularity=asked.regularity, radius=asked.radius)

@@ -122,3 +122,12 @@ def test_half_precision_around_it_loses_no_variance_on_a_gpu(monkeypatch):
     plain = lncc(fixed, warped, 2)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(lncc(fixed, warped, 2), plain)
+
+
+@pytest.mark.parametrize(("factor", "radius"), [(1, 3), (2, 2), (8, 1)])
+def test_windows_become_smaller_with_every_halving(factor: int, radius: int):
+    torch.manual_seed(0)
+    fixed, moving = torch.rand(2, 1, 1, 16, 24, 16)
+    field = torch.zeros(1, 3, 16 // factor, 24 // factor, 16 // factor)
+    value = Objective(radius=3)(fixed, moving, [field])
+    torch.testing.assert_close(value, -lncc(pooled(fixed, factor), pooled(moving, factor), radius))
