@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.page import machine, write_table
 from RegistrationNetLib.core.errors import RegistrationError
-from RegistrationNetLib.engine.devices import choose, describe
+from RegistrationNetLib.engine.devices import choose, describe, has_half
 from RegistrationNetLib.engine.estimate import count, made_for
 from RegistrationNetLib.engine.memory import peak_memory_mib
 from RegistrationNetLib.engine.predict import arithmetic
@@ -152,11 +152,8 @@ def main() -> None:
         device = choose(asked.device)
         where = machine() if device.type == "cpu" else machine(describe(device))
         introduction = INTRODUCTION.format(empty=peak_memory_mib() / 2**10)
-        command = (
-            f"`python -m benchmarks.networks --write`, float32 on {where}:"
-            if device.type == "cpu"
-            else (f"`python -m benchmarks.networks --write`, half precision on {where}:")
-        )
+        precision = "half precision" if has_half(device) else "float32"
+        command = f"`python -m benchmarks.networks --write`, {precision} on {where}:"
         write_table(f"networks on {device.type}", "\n".join([f"{introduction}\n\n{command}\n", header, *rows]))
 
 

@@ -59,7 +59,7 @@ def _computes(device: torch.device) -> bool:
     return True
 
 
-def trains_mixed(device: torch.device) -> bool:
+def has_half(device: torch.device) -> bool:
     """Whether half precision is in its hardware: on other processors it is imitated, and slower than full precision."""
     if device.type == "cpu":
         able: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # since PyTorch 2.11

@@ -15,6 +15,7 @@ from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.core.resample import warp
+from RegistrationNetLib.engine import devices
 from RegistrationNetLib.engine.prepare import Prepared
 from RegistrationNetLib.engine.settings import Settings
 from RegistrationNetLib.engine.upright import Turn
@@ -91,7 +92,7 @@ def predict(model: Model, fixed: Tensor, moving: Tensor, grid: Grid, precision: 
 def arithmetic(device: torch.device, precision: str = "auto") -> torch.autocast:
     """Within it a network computes in this precision. Mixed, CPUs take bfloat16; GPUs float16, whose steps are eight
     times finer."""
-    mixed = precision == "mixed" or (precision == "auto" and device.type == "cuda")
+    mixed = precision == "mixed" or (precision == "auto" and devices.has_half(device))
     return torch.autocast(device.type, torch.bfloat16 if device.type == "cpu" else torch.float16, enabled=mixed)
 
 

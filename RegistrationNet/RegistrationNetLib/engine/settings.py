@@ -70,7 +70,10 @@ class Predict(Checked):
 
     precision: Annotated[
         Literal["auto", "full", "mixed"],
-        Knob("Arithmetic of the network: mixed is faster on GPUs and needs less memory, auto is mixed there only"),
+        Knob(
+            "Arithmetic of the network: mixed is faster and needs less memory on GPUs and on processors with AVX-512 "
+            "BF16 or AMX; auto is mixed on those, but not on Apple's"
+        ),
     ] = "auto"
 
 

@@ -159,7 +159,7 @@ def _fabric(settings: Train) -> Any:
 
 def _mixed(settings: Train, device: torch.device) -> bool:
     """Raises DeviceError where that is asked for in vain."""
-    able, asked = devices.trains_mixed(device), settings.course.precision
+    able, asked = devices.has_half(device), settings.course.precision
     if asked == "mixed" and not able:
         raise DeviceError(
             f"Mixed precision would not train faster on {devices.describe(device)}: that takes an NVIDIA GPU, or a "

@@ -72,7 +72,7 @@ def test_mixed_precision_is_taken_where_asked_and_nearly_as_good():
         network.head.weight.mul_(1e5)
     model, pair = Model("voxelmorph", "", network), torch.rand(2, 1, 1, *GRID.shape)
     full, auto, mixed = (predict(model, *pair, GRID, precision) for precision in ("full", "auto", "mixed"))
-    assert torch.equal(full, auto)  # on a CPU
+    assert torch.equal(auto, mixed if devices.has_half(torch.device("cpu")) else full)
     assert 0 < (mixed - full).abs().max() < 0.05 * full.abs().max()
     assert mixed.dtype == torch.float32
 

@@ -247,7 +247,7 @@ def test_the_command_says_what_is_missing(scans, tmp_path):
 
 
 def test_half_precision_is_refused_where_it_would_be_slower(tmp_path, monkeypatch):
-    monkeypatch.setattr(devices, "trains_mixed", lambda device: False)
+    monkeypatch.setattr(devices, "has_half", lambda device: False)
     with pytest.raises(DeviceError, match=r"cpu.*full precision"):
         train(replace(SHORT, course=replace(SHORT.course, precision="mixed")), tmp_path)
 
