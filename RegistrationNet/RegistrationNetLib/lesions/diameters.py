@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,25 +61,31 @@ def diameters(outline: Outline) -> Diameters:
     """
     axis, tight = outline.slice_axis, outline.tight(0)
     found = [
-        _Piece(index, piece, border := _world(_border(piece), index, tight.grid, axis), *_span(border))
+        _piece(index, piece, tight.grid, axis)
         for index, inside in enumerate(np.moveaxis(tight.mask, axis, 0))
         for piece in _pieces(inside)
     ]
     best = max(found, key=lambda piece: piece.length_mm)
     ends = best.border[list(best.ends)]
-    across = _across(best.inside, best.index, tight.grid, axis, ends)
+    across = _across(best.inside, best.level, tight.grid, axis, ends)
     near = tuple(piece.border for piece in found if piece.length_mm > best.length_mm - NEARLY_MM)
-    return Diameters(Diameter(ends), Diameter(across), outline.box[axis].start + best.index, near)
+    return Diameters(Diameter(ends), Diameter(across), outline.box[axis].start + best.level, near)
 
 
-class _Piece(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Piece:
     """A connected piece of the outline in a slice: padded pixels, border in the world, its longest diameter's ends."""
 
-    index: int
+    level: int
     inside: NDArray[np.bool_]
     border: Points
     length_mm: float
     ends: tuple[int, int]
+
+
+def _piece(level: int, inside: NDArray[np.bool_], grid: Grid, axis: int) -> _Piece:
+    border = _world(_border(inside), level, grid, axis)
+    return _Piece(level, inside, border, *_span(border))
 
 
 def _pieces(inside: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:

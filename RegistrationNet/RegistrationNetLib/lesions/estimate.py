@@ -88,7 +88,8 @@ class Jitter:
             kept = np.random.default_rng(0).permutation(len(effect))[:MOST_PIECES]
             scale = float(where.areas_mm2.sum() / where.areas_mm2[kept].sum())
         effect = effect[kept] * scale
-        return float(np.sqrt(max(0.0, effect @ self.covariance(where.points[kept]) @ effect)))
+        variance = float(effect @ self.covariance(where.points[kept]) @ effect)
+        return max(0.0, variance) ** 0.5
 
 
 def _squared_distances(points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -121,6 +121,10 @@ def _notes(outline: Outline, longest: Estimate) -> tuple[str, ...]:
             f"'{outline.name}' is seen in one slice of {thick:.1f} mm alone: its height is not known, and its volume "
             "only to within its interval."
         )
+    if outline.slices < 3:
+        notes.append(
+            f"'{outline.name}' is seen in fewer than three slices: its mean intensity may lie outside its interval."
+        )
     if outline.cut_off:
         notes.append(f"'{outline.name}' touches the edge of the image: what lies beyond it is not measured.")
     if longest.value < 2 * thick:

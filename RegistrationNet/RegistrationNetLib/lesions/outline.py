@@ -94,7 +94,7 @@ def slice_axis(grid: Grid) -> int:
 
 def plane(grid: Grid) -> str:
     """The name of the slices' plane: the body plane to which they are closest."""
-    across = np.cross(*(grid.directions[:, axis] for axis in range(3) if axis != slice_axis(grid)))
+    across = grid.world_to_voxel[slice_axis(grid), :3]
     return ("sagittal", "coronal", "axial")[int(np.argmax(np.abs(across)))]
 
 

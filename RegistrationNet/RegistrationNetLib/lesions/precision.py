@@ -54,10 +54,10 @@ def _in_plane(outline: Outline) -> tuple[float, float]:
 
 
 def _cut_anywhere(outline: Outline) -> NDArray[np.float64]:
-    """What slices leave unseen: true over counted volume, and true over seen diameter, (2, 3): 2.5, 50 and 97.5 % points.
+    """What slices leave unseen, (2, 3): true over counted volume, true over seen diameter; 2.5, 50 and 97.5 % points.
 
-    An ellipsoid as wide as the widest section says, of unknown height (TALLNESS), its middle anywhere between two slices,
-    shows in as many slices as this lesion does. All sizes are as likely as each other on a log scale.
+    An ellipsoid as wide as the widest section says, of unknown height (TALLNESS), its middle anywhere between two
+    slices, shows in as many slices as this lesion does. All sizes are equally likely on a log scale.
     """
     thick, (_, radius) = slice_thickness_mm(outline.grid), _in_plane(outline)
     middle, tall = np.meshgrid((np.arange(60) + 0.5) / 120 * thick, np.linspace(-2.5, 2.5, 41), indexing="ij")
@@ -71,9 +71,7 @@ def _cut_anywhere(outline: Outline) -> NDArray[np.float64]:
     return np.array([_quantiles(ratio, weight) for ratio in (volume, 1 / np.sqrt(depths[outline.slices]))])
 
 
-def _depths(
-    middle: NDArray[np.float64], height: NDArray[np.float64], thick: float, slices: int
-) -> NDArray[np.float64]:
+def _depths(middle: NDArray[np.float64], height: NDArray[np.float64], thick: float, slices: int) -> NDArray[np.float64]:
     """Areas of an ellipsoid's sections over its largest, for slices around the one next to its middle; < 0 outside."""
     steps = np.arange(-slices, slices + 1)[:, None, None] * thick
     return np.asarray(1 - ((middle + steps) / height) ** 2)
@@ -109,7 +107,7 @@ def diameter_estimates(outline: Outline, found: Diameters, jitter: Jitter) -> tu
 def _jittered(found: Diameters, jitter: Jitter, pixel_mm: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How much longer both diameters are on each of DRAWS outlines drawn anew, mm (DRAWS,) each."""
     rng = np.random.default_rng(0)
-    borders = [border[rng.permutation(len(border))[:PLACES]] for border in _some(found.borders)]
+    borders = [border[rng.permutation(len(border))[:PLACES]] for border in _some(_in_order(found.borders))]
     covariance = jitter.covariance(np.concatenate(borders))
     covariance += np.eye(len(covariance)) * (PIXEL_BORDER * pixel_mm) ** 2
     values, vectors = np.linalg.eigh(covariance)
@@ -123,7 +121,13 @@ def _jittered(found: Diameters, jitter: Jitter, pixel_mm: float) -> tuple[NDArra
     return anew[0] - as_drawn[0], anew[1] - as_drawn[1]
 
 
-def _some(borders: tuple[Points, ...]) -> list[Points]:
+def _in_order(borders: tuple[Points, ...]) -> list[Points]:
+    """Sorted by where they are in the world, so that the draw does not depend on how voxels are stored."""
+    each = [border[np.lexsort(border.round(6).T)] for border in borders]
+    return sorted(each, key=lambda border: tuple(border.mean(0).round(6)))
+
+
+def _some(borders: list[Points]) -> list[Points]:
     """At most SLICES_LOOKED_AT of the borders, evenly."""
     kept = np.unique(np.linspace(0, len(borders) - 1, min(len(borders), SLICES_LOOKED_AT)).astype(int))
     return [borders[at] for at in kept]

@@ -7,7 +7,6 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 
-from Testing.Python.strategies import Storage, storages
 from RegistrationNetLib.core.errors import GeometryError, InputError
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
@@ -15,6 +14,7 @@ from RegistrationNetLib.lesions.diameters import diameters
 from RegistrationNetLib.lesions.estimate import Jitter
 from RegistrationNetLib.lesions.measure import measure
 from RegistrationNetLib.lesions.outline import Outline, plane, slice_axis, slice_thickness_mm, surface
+from Testing.Python.strategies import Storage, storages
 
 from .shapes import TILT, ellipsoid, flat, oblique
 
@@ -23,8 +23,8 @@ def test_an_ellipsoid_on_an_oblique_stack():
     grid = oblique()
     figures = measure(ellipsoid(grid, (9, 12, 7), (0.3, 0.2, -0.1)), flat(grid))
     assert figures.volume_mm3.value == pytest.approx(4 / 3 * np.pi * 9 * 12 * 7, rel=0.01)
-    assert figures.longest_mm.value == pytest.approx(24, abs=0.4)
-    assert figures.short_axis_mm.value == pytest.approx(14, abs=0.4)
+    assert figures.longest_mm.value == pytest.approx(24, abs=0.8)  # a pixel
+    assert figures.short_axis_mm.value == pytest.approx(14, abs=0.8)
     np.testing.assert_allclose(figures.centroid, grid.center + grid.directions @ (0.3, 0.2, -0.1), atol=0.15)
     np.testing.assert_allclose([size.value for size in figures.extent_mm], (18, 24, 14), atol=2.5)
     assert figures.slices == 7
@@ -85,7 +85,7 @@ def test_volume_centroid_and_intensities_are_those_of_itk(seed: int):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_longest_diameter_is_itks_within_a_pixel(seed: int):
+def test_the_longest_diameter_lies_between_itks_and_a_pixel_more(seed: int):
     """ITK measures between the centres of the outermost pixels of a slice, half a pixel inside at either end."""
     outline, _ = random_lesion(seed)
     found = diameters(outline)
@@ -97,7 +97,7 @@ def test_the_longest_diameter_is_itks_within_a_pixel(seed: int):
         image.SetSpacing((0.9, 0.8))
         theirs.Execute(image)
         longest.append(theirs.GetFeretDiameter(1) if theirs.HasLabel(1) else 0)
-    assert found.longest.length_mm == pytest.approx(max(longest) + 0.85, abs=0.6)
+    assert max(longest) - 0.1 <= found.longest.length_mm <= max(longest) + np.hypot(0.8, 0.9)
 
 
 @settings(max_examples=25, deadline=None)
@@ -112,7 +112,7 @@ def test_however_the_voxels_are_stored(storage: Storage):
     np.testing.assert_allclose(other.centroid, ours.centroid, atol=1e-6)
     assert (other.plane, other.slices) == (ours.plane, ours.slices)
     assert other.volume_mm3.high == pytest.approx(ours.volume_mm3.high, rel=0.02)
-    assert other.longest_mm.high == pytest.approx(ours.longest_mm.high, abs=0.3)
+    assert other.longest_mm.high == pytest.approx(ours.longest_mm.high, abs=0.05)
 
 
 AXES = np.eye(3)
@@ -180,7 +180,7 @@ def test_thicker_slices_and_readers_further_apart_widen_every_interval():
     def widths(spacing: tuple[float, float, float], jitter: Jitter) -> np.ndarray:
         grid = oblique(spacing)
         image = Image(((grid.points() - grid.center)[None, ..., 0] ** 2).astype(np.float32), grid)
-        figures = measure(ellipsoid(grid, (8, 8, 6), (0.2, 0.1, 0.3)), image, jitter)
+        figures = measure(ellipsoid(grid, (4, 5, 4), (0.2, 0.1, 0.3)), image, jitter)
         sizes = (figures.volume_mm3, figures.longest_mm, figures.short_axis_mm, figures.mean, *figures.extent_mm[:1])
         return np.array([*(one.high - one.low for one in sizes), figures.centroid_error_mm])
 
