@@ -37,7 +37,8 @@ def volume_estimate(outline: Outline, surface: Surface, jitter: Jitter) -> Estim
     analytic shapes. The interval is symmetric in the volume's cube root: jitter moves the radius.
     """
     volume = float(outline.mask.sum()) * outline.grid.voxel_volume
-    moved = jitter.sd(surface, surface.areas_mm2) / (3 * volume)
+    rounder = max(1.0, (36 * np.pi * volume**2) ** (1 / 3) / surface.area_mm2)  # no body has less surface than a ball
+    moved = rounder * jitter.sd(surface, surface.areas_mm2) / (3 * volume)
     pixel, radius = _in_plane(outline)
     rest = Z95 * np.hypot(moved, PIXELS * (pixel / radius) ** 2 / 3)
     low, middle, high = np.cbrt(_cut_anywhere(outline)[0])
