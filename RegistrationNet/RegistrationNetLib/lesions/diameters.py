@@ -157,12 +157,12 @@ def _across(piece: NDArray[np.bool_], index: int, grid: Grid, axis: int, ends: P
     starts = ends[0] + at[:, None] * along
     voxels = grid.to_voxel(starts[:, None] + off[:, None] * sideways)
     values = map_coordinates(soft, np.moveaxis(np.delete(voxels, axis, axis=-1) + MARGIN, -1, 0), order=1)
-    chords = [_longest_run(row - level, off) for row in values]
+    chords = [longest_run(row - level, off) for row in values]
     line = int(np.argmax([high - low for low, high in chords]))
     return np.asarray(starts[line] + np.outer(chords[line], sideways))
 
 
-def _longest_run(above: NDArray[np.float64], at: NDArray[np.float64]) -> tuple[float, float]:
+def longest_run(above: NDArray[np.float64], at: NDArray[np.float64]) -> tuple[float, float]:
     """Where the longest stretch of values over 0 begins and ends; (0, 0) where there is none."""
     turns = np.flatnonzero((above[:-1] >= 0) != (above[1:] >= 0))
     if len(turns) < 2:

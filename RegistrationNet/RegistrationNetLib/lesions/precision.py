@@ -26,6 +26,10 @@ PIXEL_DIAMETER, PIXEL_BORDER = 0.25, 0.15
 """SD in pixels of the diameter of an ellipse between subpixel ends, and of a place on its smoothed border; measured on
 ellipses of 3 to 40 pixels."""
 
+ACROSS = 1.1
+"""SD of the short axis over what outlines drawn anew from a single one show, in which the longest diameter's direction
+is more certain than it is; measured."""
+
 DRAWS, DIRECTIONS, PLACES, SLICES_LOOKED_AT = 200, 40, 40, 7
 """Outlines drawn, directions looked in, and border places and slices, to see what jitter does to longest diameters."""
 
@@ -119,7 +123,8 @@ def _jittered(found: Diameters, jitter: Jitter, pixel_mm: float) -> tuple[NDArra
     seen = [(border - border.mean(0)) @ directions for border in borders]
     anew = _longest(np.array([_widths(*one) for one in zip(seen, moved, strict=True)]))
     as_drawn = _longest(np.array([_widths(one, np.zeros((len(one), 1))) for one in seen]))
-    return anew[0] - as_drawn[0], anew[1] - as_drawn[1]
+    across = anew[1] - as_drawn[1]
+    return anew[0] - as_drawn[0], across.mean() + ACROSS * (across - across.mean())
 
 
 def _in_order(borders: tuple[Points, ...]) -> list[Points]:

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from RegistrationNetLib.core.errors import GeometryError, InputError
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
-from RegistrationNetLib.lesions.diameters import diameters
+from RegistrationNetLib.lesions.diameters import diameters, longest_run
 from RegistrationNetLib.lesions.estimate import Jitter
 from RegistrationNetLib.lesions.measure import measure
 from RegistrationNetLib.lesions.outline import Outline, plane, slice_axis, slice_thickness_mm, surface
+from RegistrationNetLib.lesions.precision import volume_estimate
 from Testing.Python.strategies import Storage, storages
 
 from .shapes import TILT, ellipsoid, flat, oblique
@@ -147,6 +148,12 @@ def test_a_perpendicular_stays_inside_a_hollow_lesion():
     assert found.perpendicular.length_mm < 35  # across the gap it would be over 40
 
 
+def test_of_the_stretches_that_a_line_crosses_the_longest_counts():
+    crossed = np.array((-1.0, 1, -1, -1, 1, 1, 1, -3, -1, 1, -1))
+    assert longest_run(crossed, np.arange(11.0)) == (3.5, 6.25)
+    assert longest_run(-np.ones(3), np.arange(3.0)) == (0, 0)
+
+
 def test_a_diameter_does_not_leap_from_piece_to_piece():
     assert diameters(drawn("##......##")).longest.length_mm == pytest.approx(np.hypot(20, 10), abs=1.5)
     assert diameters(drawn("##.. ..##".replace(" ", "\n"))).longest.length_mm == pytest.approx(
@@ -198,6 +205,29 @@ def test_the_extremes_interval_is_what_outlines_further_in_or_out_show():
     assert figures.highest.high == pytest.approx(8 + 2 * 0.5, abs=0.6)
     assert figures.highest.low == pytest.approx(8 - 2 * 0.5, abs=0.6)
     assert figures.lowest.low == figures.lowest.value == figures.lowest.high  # deep inside, where no outline reaches
+
+
+def test_a_surface_smaller_than_a_balls_does_not_narrow_the_volumes_interval():
+    ball, jitter = ellipsoid(oblique((1, 1, 1)), (6, 6, 6)), Jitter()
+    skin = surface(ball)
+    low, lower = (volume_estimate(ball, replace(skin, areas_mm2=skin.areas_mm2 * part), jitter) for part in (0.8, 0.6))
+    assert lower.high == pytest.approx(low.high)
+    assert low.high == pytest.approx(volume_estimate(ball, skin, jitter).high, rel=0.02)
+
+
+def test_the_longest_diameters_interval_knows_that_jitter_lengthens_it():
+    grid = oblique((1, 0.8, 0.8))
+    longest = measure(ellipsoid(grid, (10, 10, 10)), flat(grid), Jitter(0.0, 0.6)).longest_mm
+    assert (longest.low + longest.high) / 2 < longest.value - 0.2
+
+
+def test_of_exact_outlines_intervals_are_narrow_and_hold():
+    rng, grid, held = np.random.default_rng(0), oblique((1, 0.8, 0.8), 16), []
+    for semi, offset in zip(rng.uniform(4, 6, (60, 3)), rng.uniform(-0.5, 0.5, (60, 3)), strict=True):
+        volume = measure(ellipsoid(grid, semi, offset), flat(grid), Jitter(0.0, 0.0)).volume_mm3
+        held.append(4 / 3 * np.pi * semi.prod() in volume)
+        assert volume.high - volume.low < 0.06 * volume.value
+    assert np.mean(held) >= 0.9
 
 
 def test_outlines_that_cannot_be_measured_are_refused():
