@@ -12,7 +12,7 @@ ifneq ($(SHARED_DATA),)
 export REGISTRATIONNET_DATA ?= $(realpath $(SHARED_DATA))
 endif
 
-.PHONY: help demo test pytest test-other-pythons style lint format module-files icon figures peers setup clean
+.PHONY: help demo test pytest test-other-pythons style lint format module-files icon figures screenshots peers setup clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -46,7 +46,7 @@ format: setup  ## mend style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-module-files: setup  ## bring the file lists of the module's CMakeLists.txt up to date
+module-files: setup  ## bring up to date what the module carries into Slicer: file lists and requirements
 	$(BIN)/python scripts/module_files.py
 
 icon: setup  ## draw the icon anew
@@ -54,6 +54,9 @@ icon: setup  ## draw the icon anew
 
 figures: setup  ## draw the figures of docs/networks anew
 	$(BIN)/python -m scripts.figures
+
+screenshots: setup  ## take the pictures of the panel and the slice views anew
+	$(BIN)/python -m scripts.screenshots
 
 peers: setup  ## install greedy, ANTs, elastix and ConvexAdam, then compare them with us (hours; PEERS=--help)
 	$(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt \

@@ -8,6 +8,7 @@ import qt
 import slicer
 import vtk
 from slicer import (
+    vtkMRMLDisplayableNode,
     vtkMRMLMarkupsFiducialNode,
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
@@ -27,6 +28,7 @@ from slicer.util import VTKObservationMixin
 from RegistrationNetLib.engine.settings import PRESETS
 from RegistrationNetLib.networks import registry
 
+OLDEST_SLICER = (5, 12)
 LOOK_MS, FLICKER_MS = 60, 500
 
 
@@ -47,6 +49,27 @@ class RegistrationNet(ScriptedLoadableModule):
             "VoxelMorph: Balakrishnan et al., IEEE Transactions on Medical Imaging 2019. "
             "3D Slicer: Fedorov et al., Magnetic Resonance Imaging 2012."
         )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData() -> None:
+    """Offer the phantom in the module Sample Data."""
+    import SampleData
+
+    from RegistrationNetLib.panel.samples import NAME
+
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="RegistrationNet", sampleName=NAME, customDownloader=loadSampleData
+    )
+
+
+def loadSampleData(_source: Any) -> list[Any]:
+    """Draw the phantom and show it."""
+    from RegistrationNetLib.panel.samples import add_phantom
+
+    fixed, moving = add_phantom(slicer.mrmlScene)
+    slicer.util.setSliceViewerLayers(background=fixed, foreground=moving, foregroundOpacity=0.5, fit=True)
+    return [fixed, moving]
 
 
 @parameterNodeWrapper
@@ -67,6 +90,9 @@ class RegistrationNetParameterNode:
     movingLandmarks: vtkMRMLMarkupsFiducialNode
     fixedLabels: vtkMRMLSegmentationNode
     movingLabels: vtkMRMLSegmentationNode
+    refineRegion: vtkMRMLDisplayableNode
+    fixedRefinePoints: vtkMRMLMarkupsFiducialNode
+    movingRefinePoints: vtkMRMLMarkupsFiducialNode
     transform: Annotated[str, Choice(["deformable", "affine", "rigid"])] = "deformable"
     preset: Annotated[str, Choice(["balanced", *(name for name in PRESETS if name != "balanced")])] = "balanced"
     model: Annotated[str, Choice(["none", *registry.names()])] = "none"
@@ -94,14 +120,23 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         form.setMRMLScene(slicer.mrmlScene)
         self.logic = RegistrationNetLogic()
         from RegistrationNetLib.panel.advanced import Advanced
+        from RegistrationNetLib.panel.install_box import InstallBox
+        from RegistrationNetLib.panel.lights import Lights
+        from RegistrationNetLib.panel.many_box import ManyBox
 
+        self.install = InstallBox(self.ui, self.logic.olderSlicer, self.update)
+        self.many = ManyBox(self.ui, self.logic.groups, self.update)
+        self.lights = Lights(self.ui.qualityLayout)
         self.advanced = Advanced(self.ui.advancedLayout, self.onAdvancedChanged)
         for mode, words in self.logic.comparisons().items():
             self.ui.compareComboBox.addItem(words, mode)
         self.ui.compareComboBox.setCurrentIndex(self.ui.compareComboBox.findData("blend"))
         self.ui.registerButton.connect("clicked(bool)", self.onRegisterButton)
+        self.ui.manyButton.connect("clicked(bool)", self.onManyButton)
         self.ui.removeButton.connect("clicked(bool)", self.onRemoveButton)
-        self.ui.resultComboBox.connect("currentIndexChanged(int)", self.showResult)
+        self.ui.refineButton.connect("clicked(bool)", self.onRefineButton)
+        self.ui.refineRegionSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onRefineRegionChanged)
+        self.ui.resultComboBox.connect("currentIndexChanged(int)", self.onResultChosen)
         self.ui.compareComboBox.connect("currentIndexChanged(int)", self.compare)
         self.ui.blendSlider.connect("valueChanged(double)", self.compare)
         self.ui.flickerCheckBox.connect("toggled(bool)", self.onFlicker)
@@ -121,10 +156,12 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """The module goes: nothing of it computes on."""
         self._stop()
+        self.install.stop()
         self._flickering.stop()
         self.removeObservers()
 
     def enter(self) -> None:
+        self.install.offer()
         self.onSceneChanged()
 
     def exit(self) -> None:
@@ -166,7 +203,8 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Say beside each field what is wrong with it, and let the button be pressed when nothing is."""
         if self._parameters is None:
             return
-        problems = self.logic.problems(self._parameters)
+        first = {"install": self.install.first} if self.install.first else {}
+        problems = first | self.logic.problems(self._parameters)
         for field in ("fixed", "moving", "initial", "extra"):
             said = getattr(self.ui, f"{field}ProblemLabel")
             said.text = problems.get(field, "")
@@ -176,6 +214,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.modelPurposeLabel.visible = model != "none"
         self.advanced.show(self._parameters.preset, self._parameters.advanced)
         self._updateButton(problems)
+        self._updateRefine()
 
     def _updateButton(self, problems: dict[str, str]) -> None:
         button, running = self.ui.registerButton, self._run is not None
@@ -183,7 +222,21 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         button.enabled = not (self._run.cancelled if running else problems)
         first = next(iter(problems.values()), _("Bring the moving volume onto the fixed one."))
         button.toolTip = _("Stop; the scene stays as it is.") if running else first
+        self.many.allow(running, [said for field, said in problems.items() if field not in ("moving", "initial")])
         self.ui.progressBar.visible = running
+
+    def _updateRefine(self) -> None:
+        region, problem = self._parameters.refineRegion, self.logic.refineProblem(self._parameters)
+        if self.ui.refineRegionSelector.currentNode() is not region:  # of several kinds, which cannot be bound
+            self.ui.refineRegionSelector.setCurrentNode(region)
+        self.ui.refineProblemLabel.text = problem
+        self.ui.refineProblemLabel.visible = bool(problem)
+        self.ui.refineButton.enabled = self._run is None and self._chosen() is not None and not problem
+        self.ui.refineButton.toolTip = problem or _("Correct this result there; it stays, and a second one is added.")
+
+    def onRefineRegionChanged(self, region: Any) -> None:
+        if self._parameters is not None and self._parameters.refineRegion is not region:
+            self._parameters.refineRegion = region
 
     def onAdvancedChanged(self, changes: str) -> None:
         if self._parameters is not None:
@@ -194,8 +247,22 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._run.cancel()
         else:
             with slicer.util.tryWithErrorDisplay(_("The registration could not be started."), waitCursor=True):
-                self._run = self.logic.start(self._parameters)
+                self._run = self.logic.start(self._parameters, self._parameters.moving)
                 self._looking.start()
+        self.update()
+        self.onLook()
+
+    def onManyButton(self) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The registrations could not be started."), waitCursor=True):
+            self._run = self.many.start(lambda volume: self.logic.start(self._parameters, volume, alone=False))
+            self._looking.start()
+        self.update()
+        self.onLook()
+
+    def onRefineButton(self) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The refinement could not be started."), waitCursor=True):
+            self._run = self.logic.refine(self._parameters, self._chosen())
+            self._looking.start()
         self.update()
         self.onLook()
 
@@ -206,6 +273,9 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         run, ended = self._run, self._run.look()
         self.ui.progressBar.value = round(1000 * run.fraction)
         self.ui.statusLabel.text = run.sentence
+        self.ui.curveLabel.text = "" if ended else run.curve
+        if run is self.many.queue:
+            self.many.show()
         if ended:
             self._looking.stop()
             self._run = None
@@ -217,10 +287,11 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _stop(self) -> None:
         """End a registration without a word; what it computes is not wanted any more."""
         self._looking.stop()
+        self.many.clear()
         if self._run is not None:
             self._run.cancel()
             self._run = None
-            self.ui.statusLabel.text = ""
+            self.ui.statusLabel.text = self.ui.curveLabel.text = ""
             self.ui.progressBar.visible = False
 
     def listResults(self, chosen: Any = None) -> None:
@@ -242,10 +313,15 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         identity = self.ui.resultComboBox.currentData
         return slicer.mrmlScene.GetNodeByID(identity) if identity else None
 
-    def showResult(self, _index: int = 0) -> None:
+    def showResult(self) -> None:
         transform = self._chosen()
-        self.ui.checksTable.setMRMLTableNode(None if transform is None else self.logic.table(transform))
+        self.lights.show([] if transform is None else self.logic.checks(transform))
         self.ui.removeButton.enabled = transform is not None
+        self.update()
+
+    def onResultChosen(self, _index: int) -> None:
+        self.showResult()
+        self.compare()
 
     def compare(self, _value: Any = None) -> None:
         transform = self._chosen()
@@ -281,6 +357,16 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
     def getParameterNode(self) -> Any:
         return RegistrationNetParameterNode(super().getParameterNode())
 
+    def olderSlicer(self) -> str:
+        """What to say where Slicer is older than what this was made for; empty where it is not."""
+        version = slicer.app.majorVersion, slicer.app.minorVersion
+        if version >= OLDEST_SLICER:
+            return ""
+        needed, found = (".".join(map(str, each)) for each in (OLDEST_SLICER, version))
+        return _("RegistrationNet needs Slicer {needed} or later, and this is {found}. Install a newer Slicer.").format(
+            needed=needed, found=found
+        )
+
     def problems(self, parameters: Any) -> dict[str, str]:
         """Field -> what keeps the registration from starting, in a sentence."""
         from RegistrationNetLib.panel.inputs import problems
@@ -302,40 +388,82 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
             "jacobian": _("Jacobian map: where tissue grew or shrank"),
         }
 
-    def start(self, parameters: Any) -> Any:
-        """A registration of these parameters under way (`RegistrationNetLib.panel.run.Run`).
+    def groups(self) -> list[Any]:
+        """Folders, sequences and volumes of the scene of which all volumes can be registered."""
+        from RegistrationNetLib.scene.groups import groups
 
-        Raises RegistrationError for what cannot be registered.
+        return groups(slicer.mrmlScene)
+
+    def start(self, parameters: Any, moving: Any, alone: bool = True) -> Any:
+        """A registration of the moving volume under way (`RegistrationNetLib.panel.run.Run`).
+
+        alone: with what was chosen for this pair; else only with what belongs to the fixed volume. Raises
+        RegistrationError for what cannot be registered.
         """
+        from RegistrationNetLib.scene import register_nodes
+
+        extra = {
+            "fixed_mask": parameters.fixedMask,
+            "keep_rigid": parameters.keepRigid,
+            "keep_volume": parameters.keepVolume,
+            "region": parameters.region,
+        }
+        of_the_pair = {
+            **self._judged(parameters),
+            "fixed_hints": parameters.fixedHints,
+            "moving_hints": parameters.movingHints,
+            "initial_transform": parameters.initial,
+        }
+        fixed, given = parameters.fixed, extra | of_the_pair if alone else extra
+        return self._underway(
+            parameters, fixed, lambda **asked: register_nodes(fixed, moving, **asked, **given, wait=False)
+        )
+
+    def refineProblem(self, parameters: Any) -> str:
+        """What keeps a result from being refined, in a sentence."""
+        from RegistrationNetLib.panel.inputs import refining
+
+        return refining(parameters)
+
+    def refine(self, parameters: Any, transform: Any) -> Any:
+        """A refinement of a result under way, as `start`."""
+        from RegistrationNetLib.scene import refine_result, runs
+
+        fixed, moving = runs.pair(transform)
+        extra = self._judged(parameters) if (fixed, moving) == (parameters.fixed, parameters.moving) else {}
+        extra |= {
+            "region": parameters.refineRegion,
+            "fixed_points": parameters.fixedRefinePoints,
+            "moving_points": parameters.movingRefinePoints,
+        }
+        return self._underway(parameters, fixed, lambda **asked: refine_result(transform, **asked, **extra))
+
+    def _judged(self, parameters: Any) -> dict[str, Any]:
+        """Where the similarity looks, and what measures the result."""
+        return {
+            "fixed_mask": parameters.fixedMask,
+            "moving_mask": parameters.movingMask,
+            "fixed_landmarks": parameters.fixedLandmarks,
+            "moving_landmarks": parameters.movingLandmarks,
+            "fixed_labels": parameters.fixedLabels,
+            "moving_labels": parameters.movingLabels,
+        }
+
+    def _underway(self, parameters: Any, fixed: Any, call: Any) -> Any:
+        """What `call` starts, with the chosen settings and a preview over the fixed volume."""
         from RegistrationNetLib.engine.result import Watch
         from RegistrationNetLib.panel.advanced import settings
         from RegistrationNetLib.panel.run import Run
-        from RegistrationNetLib.scene import register_nodes
         from RegistrationNetLib.scene.preview import Preview
 
         chosen = settings(parameters.preset, parameters.advanced).with_values(
             transform=parameters.transform, model=parameters.model, device=parameters.device
         )
-        extra = {
-            "fixed_mask": parameters.fixedMask,
-            "moving_mask": parameters.movingMask,
-            "keep_rigid": parameters.keepRigid,
-            "keep_volume": parameters.keepVolume,
-            "region": parameters.region,
-            "fixed_hints": parameters.fixedHints,
-            "moving_hints": parameters.movingHints,
-            "fixed_landmarks": parameters.fixedLandmarks,
-            "moving_landmarks": parameters.movingLandmarks,
-            "fixed_labels": parameters.fixedLabels,
-            "moving_labels": parameters.movingLabels,
-            "initial_transform": parameters.initial,
-        }
-        fixed, moving = parameters.fixed, parameters.moving
         preview = Preview(slicer.mrmlScene, fixed)
 
-        def begin(heard: Any) -> Any:
-            asked = {"settings": chosen, "on_progress": heard, "watch": Watch(preview=preview.show)}
-            return register_nodes(fixed, moving, **asked, **extra, wait=False)
+        def begin(heard: Any, noted: Any) -> Any:
+            watch = Watch(similarity=noted, preview=preview.show)
+            return call(settings=chosen, on_progress=heard, watch=watch)
 
         return Run(begin, preview.end)
 
@@ -345,11 +473,11 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
 
         return runs.transforms(slicer.mrmlScene)
 
-    def table(self, transform: Any) -> Any:
-        """Of a result, how good it is; None where it was deleted."""
-        from RegistrationNetLib.scene import runs
+    def checks(self, transform: Any) -> list[dict[str, str]]:
+        """Of a result, how good it is: the whole, then each check, the worst first."""
+        from RegistrationNetLib.scene.results import checks_of
 
-        return runs.member(transform, "table")
+        return checks_of(transform)
 
     def compare(self, transform: Any, mode: str, opacity: float) -> None:
         """Show a result beside the fixed volume in all slice views."""

@@ -45,8 +45,8 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_G
 _ONLY_FOR = {
     **dict.fromkeys(("greedy", "greedy-long"), ("brain", "hippocampus")),
     **dict.fromkeys(("greedy-wide", "greedy-wide-long"), ("lung",)),
-    "ants-cc": ("brain_oasis 1001", "brain_ixi", "hippocampus"),
-    "ants-cc-long": ("hippocampus",),
+    "ants-cc": ("brain_ixi", "hippocampus"),
+    "ants-cc-long": ("hippocampus hippocampus_00",),
 }
 """Data sets, or pairs, by the beginning of their names: lungs want larger windows of greedy; ANTs by correlation takes
 a quarter of an hour for a pair of millions of voxels, an hour at full resolution."""

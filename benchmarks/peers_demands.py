@@ -16,7 +16,7 @@ SHARE, AIM, SHARE_FAST = 0.35, 0.2, 0.12
 """Of greedy's wall time."""
 LUNG = 0.9
 """Of the best method's error."""
-LABEL_PEERS, LUNG_PEERS = ("greedy", "greedy-long", "ants-cc"), ("greedy-wide", "convexadam")
+LABEL_PEERS, LUNG_PEERS = ("greedy", "greedy-long", "ants"), ("greedy-wide", "convexadam")
 """Without these, none is the best."""
 _DICE = "{:+.3f}"
 

@@ -49,7 +49,8 @@ preparing both images and end with the field led to zero beyond its border, as w
 that antspyx writes to disk before it returns. Memory is the whole process's at its peak, libraries included.
 
 Each comparison is ours beside theirs: Dice by difference, millimetres, wall and CPU seconds by ratio, of means over the
-pairs; in bold where we lose. Other work on a machine disturbs wall seconds, and CPU seconds hardly. 40x20x0 is what
+pairs; in bold where we lose. Other work on a machine disturbs wall seconds, and CPU seconds where two threads share
+a core. 40x20x0 is what
 antspyx does unless told otherwise, never iterating at full resolution; 100x70x20 does. Where ANTs by correlation would
 take hours, it is run on some pairs only, which its row says, or left out. FireANTs needs an NVIDIA GPU and is not in
 these tables.

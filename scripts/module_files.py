@@ -1,9 +1,13 @@
-"""Keep the file lists in the module's CMakeLists.txt equal to its folder: Slicer packages only what is listed."""
+"""Keep what the module carries into Slicer up to date: the file lists in its CMakeLists.txt, as Slicer packages only
+what is listed, and what Slicer's Python needs, as pyproject.toml does not come along."""
 
 import re
+import tomllib
 from pathlib import Path
 
+PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 MODULE = Path(__file__).parents[1] / "RegistrationNet"
+REQUIREMENTS = MODULE / "Resources" / "requirements.txt"
 LISTS = ("MODULE_PYTHON_SCRIPTS", "MODULE_PYTHON_RESOURCES")
 
 
@@ -32,6 +36,13 @@ def updated(cmake: str, files: dict[str, list[str]]) -> str:
     return cmake
 
 
+def requirements(project: str) -> str:
+    """What the project depends on (text of pyproject.toml), one to a line."""
+    return "\n".join(
+        ["# From pyproject.toml, by `make module-files`.", *tomllib.loads(project)["project"]["dependencies"], ""]
+    )
+
+
 def _block(name: str, cmake: str) -> re.Match[str]:
     found = re.search(rf"set\({name}\b([^)]*)\)", cmake)
     if found is None:
@@ -40,5 +51,6 @@ def _block(name: str, cmake: str) -> re.Match[str]:
 
 
 if __name__ == "__main__":
+    REQUIREMENTS.write_text(requirements(PROJECT.read_text(encoding="utf-8")), encoding="utf-8")
     path = MODULE / "CMakeLists.txt"
     path.write_text(updated(path.read_text(), present()))

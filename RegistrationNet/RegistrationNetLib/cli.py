@@ -395,14 +395,16 @@ def _a_line_a_stage() -> OnProgress:
 
 def summarise(report: dict[str, Any], output: Path, written: list[str]) -> None:
     """What a person wants to read after a run: notes, quality, seconds, files."""
+    from RegistrationNetLib.engine.limits import with_unit
+
     for note in report["notes"]:
         click.echo(f"Note: {note}")
     click.echo(report["model"]["note"])
-    marks = {"good": "ok   ", "check": "check", "poor": "POOR "}
-    for check in report["checks"]:
-        click.echo(f"  {marks[check['verdict']]} {check['name']}: {check['value']}")
-        if check["remedy"]:
-            click.echo(f"        {check['remedy']}")
+    marks = {"good": "ok  ", "cannot tell": "?   ", "look": "LOOK", "bad": "BAD "}
+    for check in (report["overall"], *report["checks"]):
+        click.echo(f"  {marks[check['verdict']]} {with_unit(check)}: {check['value']}")
+        if check["verdict"] != "good" or check is report["overall"]:
+            click.echo(f"       {check['sentence']}")
     click.echo(
         f"Took {report['seconds_total']:.1f} s on {report['device']}, at most {report['peak_memory_mib']:.0f} MiB."
     )

@@ -111,9 +111,9 @@ def test_what_is_asked_to_be_kept_is_said_to_be_kept(pair, tmp_path):
     images = (pair / "fixed.nii.gz", pair / "moving.nii.gz")
     status, said = run("register", *images, "-o", tmp_path / "out", "--preset", "fast", *asked, *hints)
     assert status == 0, said
-    assert "ok Parts kept rigid (deviation from rigid): 0.00 mm at most, 1 in all" in said
-    assert "ok Largest change outside the region and its margin: 0.000 mm" in said
-    assert "ok Hints (mean distance of the pairs): " in said
+    assert "ok Parts kept rigid (deviation from rigid) [mm]: 0.00 at most, 1 in all" in said
+    assert "ok Largest change outside the region and its margin [mm]: 0.000" in said
+    assert "ok Hints (mean distance of the pairs) [mm]: " in said
 
 
 def test_a_second_run_replaces_the_first_and_leaves_other_files_alone(pair, tmp_path):

@@ -1,5 +1,6 @@
 """What is installed, packaged and listed is what lies in the tree."""
 
+import json
 import re
 import subprocess
 import sys
@@ -41,6 +42,10 @@ def pinned() -> dict[str, str]:
 def test_module_lists_equal_the_tree() -> None:
     listed = module_files.listed((MODULE / "CMakeLists.txt").read_text())
     assert listed == module_files.present(MODULE), "run `make module-files`"
+    known = module_files.REQUIREMENTS.read_text(encoding="utf-8")
+    assert known == module_files.requirements(module_files.PROJECT.read_text(encoding="utf-8")), (
+        "run `make module-files`"
+    )
 
 
 def test_a_new_file_changes_the_lists_and_only_them() -> None:
@@ -50,6 +55,17 @@ def test_a_new_file_changes_the_lists_and_only_them() -> None:
     changed = module_files.updated(cmake, files)
     assert module_files.listed(changed) == files
     assert set(changed.splitlines()) - set(cmake.splitlines()) == {"  RegistrationNetLib/new.py"}
+
+
+def test_the_catalogue_and_cmake_say_the_same() -> None:
+    """What the Extensions Index compares."""
+    cmake = (ROOT / "CMakeLists.txt").read_text()
+    (file,) = ROOT.glob("*.json")
+    entry = json.loads(file.read_text())
+    assert f"project({file.stem})" in cmake
+    assert entry["build_dependencies"] == re.findall(r"set\(EXTENSION_DEPENDS ([^)]*)\)", cmake)[0].split()
+    module = (MODULE / "RegistrationNet.py").read_text()
+    assert f'translate("qSlicerAbstractCoreModule", "{entry["category"]}")' in module
 
 
 def test_wheel_holds_the_library_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from RegistrationNetLib.core.errors import InputError
-from RegistrationNetLib.core.grid import Points
+from RegistrationNetLib.core.grid import Grid, Points
 from RegistrationNetLib.core.image import Image
 
 MARGIN_MM = 10.0
 """Around a region of interest, where nothing else is said."""
+
+
+REACH_MM = 20.0
+"""Around a point beside which something is to change."""
+
+
+def around(points: Points, grid: Grid, reach_mm: float = REACH_MM) -> Image:
+    """A region on a grid: all that is no farther than `reach_mm` from a point, (N, 3) LPS mm."""
+    inside = np.zeros(grid.shape, np.uint8)
+    for voxel in grid.to_voxel(points):
+        offsets = [(np.arange(n) - v) * s for n, v, s in zip(grid.shape, voxel, grid.spacing, strict=True)]
+        near = [np.flatnonzero(np.abs(offset) <= reach_mm) for offset in offsets]
+        d, h, w = (offset[index] ** 2 for offset, index in zip(offsets, near, strict=True))
+        inside[np.ix_(*near)] |= d[:, None, None] + h[:, None] + w <= reach_mm**2
+    return Image(inside[None], grid, name="surroundings of the points")
 
 
 @dataclass(frozen=True, eq=False)

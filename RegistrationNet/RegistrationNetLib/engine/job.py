@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -23,6 +22,7 @@ import psutil
 
 from RegistrationNetLib.core import errors
 from RegistrationNetLib.engine import parcel
+from RegistrationNetLib.engine.interpreter import python, python_path
 from RegistrationNetLib.engine.request import Request, put_request
 from RegistrationNetLib.engine.result import NOBODY, OnProgress, Registration, Watch
 from RegistrationNetLib.engine.worker import (
@@ -112,9 +112,8 @@ class Job:
             raise getattr(errors, kind, errors.RegistrationError)(*([] if kind == "Cancelled" else [message]))
         if (missing := self._worker.missing()) is not None:
             raise errors.MissingPackage(
-                f"The Python package '{missing}' is missing. In Slicer, install torch by the PyTorch extension and any "
-                f"other with slicer.util.pip_install('{missing}') in the Python console; elsewhere with pip. Then try "
-                "again."
+                f"The Python package '{missing}' is missing. In Slicer, open the module RegistrationNet and press "
+                "Install; elsewhere install it with pip. Then try again."
             )
         if not (self._folder / ENDED).exists():
             raise errors.RegistrationError(
@@ -143,11 +142,11 @@ class _Worker:
         try:
             self._log = (self.folder / "log.txt").open("wb")
             self._process = subprocess.Popen(
-                [_python(), "-m", "RegistrationNetLib.engine.worker", str(self.folder), str(os.getpid())],
+                [python(), "-m", "RegistrationNetLib.engine.worker", str(self.folder), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"PYTHONPATH": _python_path()},
+                env=os.environ | {"PYTHONPATH": python_path()},
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # no console window on Windows
             )
         except BaseException:
@@ -218,13 +217,3 @@ def _leave_all() -> None:
     with _lock:
         while _idle:
             _idle.pop().leave()
-
-
-def _python() -> str:
-    """Slicer's own interpreter inside Slicer (its sys.executable is the application), else this one."""
-    return shutil.which("PythonSlicer") or sys.executable
-
-
-def _python_path() -> str:
-    here = str(Path(__file__).parents[2])
-    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -1,7 +1,8 @@
-"""How good the result is, in numbers and in words: Jacobian, Dice, HD95, TRE, and what to do about them."""
+"""How good the result is, in numbers: overlap, Jacobian, Dice, HD95, TRE. What they mean is said in `verdicts`."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,13 @@ from RegistrationNetLib.core.grid import Grid, Points
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.core.resample import field_in, slabs, warp
-from RegistrationNetLib.engine import kept
 from RegistrationNetLib.engine.result import Reference
 from RegistrationNetLib.engine.trust import Alignment
 
 Quality = dict[str, Any]
 
-_ALIKE = {"lncc": 0.5, "mind": 0.4}  # similarity of scans that fit
-_UNLIKE = {"lncc": 0.35, "mind": 0.2}  # of scans that do not
-_MEANT = {"lncc": "local correlation, 0 to 1", "mind": "agreement of structure, 0 to 1"}
 _SAME_MM = 5.0  # mean at the corners; an alignment so near to what was given is the same
-_MUCH = 3.0  # volume change beyond which a look at the map is due
+_PLACES = 200_000  # at which it is looked whether both images show them
 
 
 def jacobian_image(mapping: Mapping, fixed: Image) -> Image:
@@ -52,6 +49,15 @@ def jacobian_report(jacobian: Image, mapping: Mapping, body: NDArray[np.bool_], 
         **{f"total_{name}": affine * statistics[name] for name in ("min", "max", "mean")},
         "meaning": "> 1: tissue is larger in the moving image",
     }
+
+
+def overlap_percent(mapping: Mapping, moving: Grid, body: NDArray[np.bool_], fixed: Grid) -> float:
+    """How much of the fixed image's body lies in the moving image's field of view, at evenly spaced places, %."""
+    step = max(1, math.ceil((fixed.voxels / _PLACES) ** (1 / 3)))
+    places = np.argwhere(body[::step, ::step, ::step]) * step
+    if not len(places):
+        return 0.0
+    return 100 * float(moving.contains(mapping(fixed.to_world(places))).mean())
 
 
 def alignment_report(found: Affine, used: Affine, grid: Grid) -> Quality:
@@ -119,81 +125,6 @@ def landmark_report(fixed: Points, moving: Points, stages: dict[str, Mapping]) -
     tre |= {"median_after": float(np.median(errors)), "max_after": float(errors.max())}
     tre["each_after"] = [round(float(e), 3) for e in errors]
     return {"tre_mm": tre}
-
-
-def checks(report: Quality) -> list[dict[str, str]]:
-    """One line per figure with a verdict ("good", "check", "poor") and what to do when it is not good."""
-    jacobian, similarity = report["jacobian"], report["similarity"]
-    before, after, kind = similarity["before"], similarity["after"], similarity["kind"]
-    rows = [
-        _check(
-            f"Similarity inside the body ({_MEANT[kind]})",
-            f"{before:.3f} before, {after:.3f} after",
-            "poor" if after < max(before, _UNLIKE[kind]) else "good" if after >= _ALIKE[kind] else "check",
-            "Compare the images in the checkerboard; if they do not match, start from a rough alignment.",
-        ),
-        _check(
-            "Folded voxels inside the body",
-            f"{jacobian['folded_voxels']} ({jacobian['folded_percent']:.3f} %)",
-            "good" if jacobian["folded_voxels"] == 0 else "check" if jacobian["folded_percent"] < 0.1 else "poor",
-            "Do not measure where the Jacobian map shows the warning colour; raise the smoothing.",
-        ),
-        _check(
-            "Local volume change, deformable part (Jacobian determinant)",
-            f"{jacobian['min']:.2f} to {jacobian['max']:.2f}, SD of log {jacobian['sd_log']:.2f}",
-            "good" if jacobian["min"] > 1 / _MUCH and jacobian["max"] < _MUCH else "check",
-            "Such changes are rarely anatomy within one patient; look at the Jacobian map where it is darkest.",
-        ),
-        _check(
-            "Volume change in all, with the affine part",
-            f"{jacobian['total_min']:.2f} to {jacobian['total_max']:.2f}, mean {jacobian['total_mean']:.2f}",
-            "good" if 1 / _MUCH < jacobian["total_mean"] < _MUCH else "check",
-            "The affine part scales the whole; check that both images show the same region.",
-        ),
-    ]
-    rows += [
-        _check(name, value, "good" if held else "check", remedy)
-        for name, value, held, remedy in kept.checks(report.get("constraints", {}))
-    ]
-    if "agreement" in report.get("alignment", {}):
-        rows.append(alignment_check(report["alignment"]))
-    return rows + _truth_checks(report.get("quality", {}))
-
-
-def alignment_check(alignment: Quality) -> dict[str, str]:
-    """The line of `checks` on an alignment that was found."""
-    return _check(
-        "Affine alignment found",
-        f"{alignment['confidence']} confidence: {100 * alignment['agreement']:.0f} % of the starts led to it, "
-        f"local correlation {alignment['similarity']:.2f} in the body",
-        "good" if alignment["confidence"] == "high" else "check",
-        "Compare the aligned images side by side. Where they do not match, check that both show the same region, give "
-        "an initial transform or corresponding points, or have every orientation tried (--align-orientations any).",
-    )
-
-
-def _truth_checks(quality: Quality) -> list[dict[str, str]]:
-    rows = []
-    if "dice" in quality:
-        dice = quality["dice"]
-        verdict = "good" if dice["after"] >= dice["before"] else "poor"
-        value = f"{dice['before']:.3f} before, {dice['after']:.3f} after, {dice['labels']} labels"
-        rows.append(_check("Overlap of labels (mean Dice)", value, verdict, "The labels fit worse than before."))
-        distance = quality["hd95_mm"]
-        if distance["after"] is not None and distance["before"] is not None:
-            verdict = "good" if distance["after"] <= distance["before"] else "check"
-            value = f"{distance['before']:.2f} mm before, {distance['after']:.2f} mm after"
-            rows.append(_check("Distance of label borders (HD95)", value, verdict, "Some borders moved apart."))
-    if "tre_mm" in quality:
-        error = quality["tre_mm"]
-        verdict = "good" if error["after"] <= error["before"] else "poor"
-        value = f"{error['before']:.2f} mm before, {error['after']:.2f} mm after (largest {error['max_after']:.2f} mm)"
-        rows.append(_check("Landmark error (mean TRE)", value, verdict, "The landmarks fit worse than before."))
-    return rows
-
-
-def _check(name: str, value: str, verdict: str, remedy: str) -> dict[str, str]:
-    return {"name": name, "value": value, "verdict": verdict, "remedy": "" if verdict == "good" else remedy}
 
 
 def _mean_of_known(values: list[float]) -> float | None:

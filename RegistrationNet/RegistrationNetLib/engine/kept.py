@@ -12,12 +12,12 @@ from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.core.resample import field_in, slabs
 from RegistrationNetLib.engine.hold import Restraint
+from RegistrationNetLib.engine.limits import RIGID_MM, VOLUME_PERCENT
 from RegistrationNetLib.engine.parts import Parts
 from RegistrationNetLib.engine.rigid import nearest_rigid
 
 Quality = dict[str, Any]
 
-_RIGID_MM, _VOLUME_PERCENT = 0.1, 0.25  # what is as good as kept
 _APART_MM, _APART_TIMES = 10.0, 3.0  # that far, and so many times the median, a pair disagrees with the images
 _POINTS = 200_000  # of a part, at which its deviation is measured
 
@@ -59,28 +59,27 @@ def hints_report(
 
 
 def checks(reached: Quality) -> list[tuple[str, str, bool, str]]:
-    """Name, value, whether it was kept, and what to do otherwise."""
+    """Key of its limit, value, whether it was kept, and what to do otherwise."""
     rows = []
     if "rigid" in reached:
         worst = max(part["deviation_mm"] for part in reached["rigid"])
-        value = f"{worst:.2f} mm at most, {len(reached['rigid'])} in all"
+        value = f"{worst:.2f} at most, {len(reached['rigid'])} in all"
         remedy = "Look at this part: is it one piece that cannot bend? Draw pieces that touch with a gap."
-        rows.append(("Parts kept rigid (deviation from rigid)", value, worst <= _RIGID_MM, remedy))
+        rows.append(("rigid", value, worst <= RIGID_MM, remedy))
     if "volume" in reached:
         worst = max((part["change_percent"] for part in reached["volume"]), key=abs)
-        value = f"{worst:+.2f} % at most, {len(reached['volume'])} in all"
+        value = f"{worst:+.2f} at most, {len(reached['volume'])} in all"
         remedy = "Look at this part; draw pieces that touch with a gap."
-        rows.append(("Parts kept at their volume (change)", value, abs(worst) <= _VOLUME_PERCENT, remedy))
+        rows.append(("kept volume", value, abs(worst) <= VOLUME_PERCENT, remedy))
     if "region" in reached:
         worst = reached["region"]["largest_change_outside_mm"]
-        name, remedy = "Largest change outside the region and its margin", "Report this as an error of the program."
-        rows.append((name, f"{worst:.3f} mm", worst == 0, remedy))
+        rows.append(("region", f"{worst:.3f}", worst == 0, "Report this as an error of the program."))
     if "hints" in reached:
         hints = reached["hints"]
         out = f", {len(hints['left_out'])} of {hints['pairs']} pairs left out" if hints["left_out"] else ""
-        value = f"{hints['before']:.2f} mm before, {hints['after']:.2f} mm after{out}"
+        value = f"{hints['before']:.2f} before, {hints['after']:.2f} after{out}"
         kept = not hints["left_out"] and hints["after"] <= hints["before"]
-        rows.append(("Hints (mean distance of the pairs)", value, kept, "Check the pairs that the notes name."))
+        rows.append(("hints", value, kept, "Check the pairs that the notes name."))
     return rows
 
 

@@ -78,7 +78,7 @@ def refine(
         field = hold.keep(field)
         if level.steps:
             onto = _Onto.of(prepared, affine, level, settings, device, hold)
-            field = onto.climb(field, level.steps, advance, _seen_at(level, watch))
+            field = onto.climb(field, level.steps, advance, seen_at(level, watch))
         if level is not plans[-1]:
             field = unfold(field, keep=keep)
             if watch.preview is not None:
@@ -118,7 +118,7 @@ def _unseen(value: float) -> None:
     """Nobody looks on."""
 
 
-def _seen_at(level: Plan, watch: Watch) -> Seen:
+def seen_at(level: Plan, watch: Watch) -> Seen:
     """Whom a level tells how alike the images are."""
     return _unseen if watch.similarity is None else partial(watch.similarity, float(level.grid.spacing.min()))
 

@@ -22,7 +22,7 @@ from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.core.resample import warp
 from RegistrationNetLib.core.version import __version__
-from RegistrationNetLib.engine import devices, judge, kept, symmetric
+from RegistrationNetLib.engine import devices, judge, kept, symmetric, verdicts
 from RegistrationNetLib.engine.align import align
 from RegistrationNetLib.engine.constraints import Constraints
 from RegistrationNetLib.engine.features import Agreement, Similarity, coarse_grid, decided
@@ -227,6 +227,7 @@ def _register(
         "model": network,
         "stages": run.stages,
         "similarity": {"kind": alike.kind, "measure": alike.measure, "before": before, "after": after},
+        "overlap_percent": judge.overlap_percent(mapping, moving.grid, body, fixed.grid),
         "jacobian": judge.jacobian_report(jacobian, mapping, body, body_name),
         "alignment": judge.alignment_report(alignment, affine, fixed.grid),
         "displacement_mm": judge.displacement_report(mapping, fixed, body),
@@ -243,7 +244,8 @@ def _register(
     if reference is not None:
         stages = {"before": initial or Mapping(), "after_align": aligned.then(behind), "after": mapping}
         report["quality"] = judge.reference_report(reference, stages)
-    report["checks"] = judge.checks(report)
+    report["checks"] = verdicts.checks(report)
+    report["overall"] = verdicts.overall(report["checks"])
     run.leave(after)
     report |= {"peak_memory_mib": peak_memory_mib(), "seconds_total": round(time.perf_counter() - run.started, 3)}
     run.on_progress("judge", 1.0, "Done")
@@ -276,7 +278,7 @@ def _deform(
 
     advance = run.enter("refine", "Refining the deformation on this pair")
     if settings.refine.symmetric:
-        refined, grid = symmetric.refine(prepared, affine, settings.refine, device, advance)
+        refined, grid = symmetric.refine(prepared, affine, settings.refine, device, advance, run.watch)
     else:
         refined, grid = refine(prepared, affine, field, settings.refine, device, advance, restraint, run.watch)
     mapping = Mapping((extend(refined, grid), affine))

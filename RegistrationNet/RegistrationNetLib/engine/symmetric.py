@@ -34,7 +34,8 @@ from RegistrationNetLib.engine.levels import Plan, levels, stored_grid
 from RegistrationNetLib.engine.mend import extend, fit_to_store, unfold
 from RegistrationNetLib.engine.pose import Pair
 from RegistrationNetLib.engine.prepare import Prepared, foreground, working_grid
-from RegistrationNetLib.engine.refine import Level, pace, share_of
+from RegistrationNetLib.engine.refine import Level, pace, seen_at, share_of
+from RegistrationNetLib.engine.result import NOBODY, Watch
 from RegistrationNetLib.engine.settings import Align, Refine
 from RegistrationNetLib.engine.trust import Alignment
 
@@ -136,11 +137,13 @@ def refine(
     settings: Refine,
     device: torch.device,
     progress: Progress = lambda fraction: None,
+    watch: Watch = NOBODY,
 ) -> tuple[Tensor, Grid]:
     """As `engine.refine.refine`, of even images without a start: the deformation u with fixed(x) like
     moving(A(x + u(x))), and its grid; of swapped images and the inverse of A, the inverse but for interpolation.
 
-    `settings.similarity` decided. Raises GeometryError where the images lie half a turn apart.
+    `settings.similarity` decided. watch: who looks on; there are no previews, as the way to the moving image is whole
+    only at the end. Raises GeometryError where the images lie half a turn apart.
     """
     to_moving = Affine(_root(affine.matrix))
     to_fixed = to_moving.inverse()
@@ -153,7 +156,7 @@ def refine(
         advance = partial(share_of, progress, done / max(sum(effort), 1), work / max(sum(effort), 1))
         if plan.steps:
             level = _Between.of(prepared, to_fixed, to_moving, plan, settings, device)
-            fields = level.climb(fields, plan.steps, advance)
+            fields = level.climb(fields, plan.steps, advance, seen_at(plan, watch))
         fields = torch.cat([unfold(field) for field in fields.split(1)])
         done += work
     back, on = (extend(field.cpu(), plans[-1].field_grid) for field in fields.split(1))
@@ -219,7 +222,7 @@ class _Between(Level):
             value, gradient = self.compare(other, mask)(own, inside)
             values.append(float(value))
             forces.append(spatial.pull(own, gradient))
-        return sum(values), spatial.resize(torch.cat(forces), field.shape[2:]).mul_(self.metric)
+        return sum(values) / 2, spatial.resize(torch.cat(forces), field.shape[2:]).mul_(self.metric)
 
 
 def _root(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

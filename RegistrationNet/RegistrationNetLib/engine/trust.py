@@ -10,9 +10,9 @@ from RegistrationNetLib.core.mapping import Affine
 CLEARLY = 0.1
 """So much more alike must images be elsewhere for what a user gave to be wrong."""
 
-_ALIKE = 0.4
-_AGREEMENT, _MARGIN = 0.5, 0.3
-_STRETCH = 1.5
+ALIKE = 0.4
+AGREEMENT, MARGIN = 0.5, 0.3
+STRETCH = 1.5
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Trust:
     @property
     def high(self) -> bool:
         """Alike, found from many starts or far better than elsewhere, and of a size that bodies have."""
-        found = self.agreement >= _AGREEMENT or self.margin >= _MARGIN
-        return found and self.similarity >= _ALIKE and self.stretch <= _STRETCH
+        found = self.agreement >= AGREEMENT or self.margin >= MARGIN
+        return found and self.similarity >= ALIKE and self.stretch <= STRETCH
 
     @property
     def rank(self) -> tuple[bool, float]:

@@ -1,4 +1,6 @@
-"""The colours of a Jacobian determinant, one scale for pictures and scenes: blue below 1, white at 1, red above."""
+"""Colours, the same in pictures, scenes and the panel: of verdicts, and of a Jacobian determinant, blue below 1, white
+at 1, red above.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,14 @@ STOPS = (0.0, 0.5, 1.0, 1.5, 2.0)
 
 COLOURS = ((0.02, 0.15, 0.55), (0.20, 0.50, 0.95), (1.0, 1.0, 1.0), (0.95, 0.30, 0.20), (0.55, 0.02, 0.05))
 """Red, green, blue 0..1 at each stop."""
+
+VERDICTS = {
+    "good": ("#2e9e5b", "\u2714"),
+    "cannot tell": ("#6b7480", "?"),
+    "look": ("#e0a100", "\u25b2"),
+    "bad": ("#d1382c", "\u2716"),
+}
+"""Colour and sign of a light: never colour alone, because not everyone tells green from red."""
 
 FOLDED = (1.0, 0.0, 1.0)
 """Where the mapping folds, which no scale leads up to."""

@@ -19,14 +19,14 @@ from scipy import ndimage
 from RegistrationNetLib.core.errors import InputError
 from RegistrationNetLib.core.grid import Points
 from RegistrationNetLib.core.image import Image
-from RegistrationNetLib.files.colours import COLOURS, FOLDED, STOPS, jacobian_colours
+from RegistrationNetLib.engine.limits import with_unit
+from RegistrationNetLib.files.colours import COLOURS, FOLDED, STOPS, VERDICTS, jacobian_colours
 from RegistrationNetLib.files.planes import Plane
 from RegistrationNetLib.files.slices import Registered, Slice, difference, slices_of
 
 _INK, _FAINT, _PAPER = "#1d2430", "#6b7480", "#ffffff"
 _NO_DATA = (0.42, 0.44, 0.47)
 _LINES = "#ffd24a"
-_VERDICTS = {"good": "#2e9e5b", "check": "#e0a100", "poor": "#d1382c"}
 _DIFFERENCE = LinearSegmentedColormap.from_list("difference", ["#7fd6ff", "#1b6fb5", "#000000", "#c4571b", "#ffc38a"])
 _VOLUME = LinearSegmentedColormap.from_list("volume", COLOURS).with_extremes(under=FOLDED)
 _EDGES = (
@@ -65,7 +65,7 @@ def write_preview(registration: Registered, fixed: Image, moving: Image, path: s
 
 def _page(slices: list[Slice]) -> tuple[Figure, list[list[Axes]]]:
     """A figure with one row of axes per plane, all in one scale of millimetres."""
-    columns, gap, left, right, top, bottom = 8, 0.06, 0.62, 0.2, 1.42, 1.05
+    columns, gap, left, right, top, bottom = 8, 0.06, 0.62, 0.2, 1.84, 1.05
     widest = max(s.plane.size_mm[1] for s in slices)
     heights = [s.plane.size_mm[0] / widest * _COLUMN_INCHES for s in slices]
     width = left + columns * (_COLUMN_INCHES + gap) + right
@@ -86,15 +86,16 @@ def _headline(figure: Figure, report: dict[str, Any], fixed: str, moving: str) -
     width, height = figure.get_size_inches()
     left = 0.62 / width
     figure.text(left, 1 - 0.36 / height, f"{moving}  registered to  {fixed}", size=16, weight="bold", color=_INK)
-    x, y, indent = left, 1 - 0.66 / height, 0.15 / width
+    x, y, indent = left, 1 - 0.66 / height, 0.18 / width
     for check in report.get("checks", []):
-        line = f"{_short(check['name'])}: {check['value']}"
+        line = f"{with_unit(check | {'name': _short(check['name'])})}: {check['value']}"
         words = figure.text(x + indent, y, line, size=9.5, color=_INK, va="center")
         share = indent + words.get_window_extent().width / figure.dpi / width
         if x > left and x + share > 0.99:
             x, y = left, y - 0.21 / height
             words.set_position((x + indent, y))
-        figure.text(x, y, "\u25cf", size=11, color=_VERDICTS.get(check["verdict"], _FAINT), va="center")
+        colour, sign = VERDICTS[check["verdict"]]
+        figure.text(x, y, sign, size=11, color=colour, weight="bold", va="center")
         x += share + 0.3 / width
 
 

@@ -44,17 +44,32 @@ def _initial(parameters: Any) -> str:
 def _extra(parameters: Any) -> str:
     for what, words in PAIRS.items():
         fixed, moving = (getattr(parameters, side + what) for side in ("fixed", "moving"))
-        if (fixed is None) != (moving is None):
-            lacking = "fixed" if fixed is None else "moving"
-            return f"The {words} are chosen on one volume only. Choose those on the {lacking} volume too, or none."
-        if fixed is not None and what != "Labels":
-            counts = [node.GetNumberOfControlPoints() for node in (fixed, moving)]
-            if counts[0] != counts[1] or not counts[0]:
-                return (
-                    f"'{fixed.GetName()}' has {counts[0]} points and '{moving.GetName()}' has {counts[1]}. They belong "
-                    "together in order: place as many on both volumes, at least one."
-                )
+        sentence = _unpaired(fixed, moving, words, counted=what != "Labels")
+        if sentence:
+            return sentence
     held = parameters.keepRigid or parameters.keepVolume or parameters.region
     if held is not None and parameters.transform != "deformable":
         return "Regions and kept parts are for a deformable registration. Choose deformable, or leave them out."
+    return ""
+
+
+def refining(parameters: Any) -> str:
+    """What keeps a result from being refined, in a sentence; empty where nothing does."""
+    fixed, moving = parameters.fixedRefinePoints, parameters.movingRefinePoints
+    if fixed is moving is parameters.refineRegion is None:
+        return "Choose a region where the result is wrong, or points that belong together there."
+    return _unpaired(fixed, moving, "points to refine by", counted=True)
+
+
+def _unpaired(fixed: Any, moving: Any, words: str, counted: bool) -> str:
+    if (fixed is None) != (moving is None):
+        lacking = "fixed" if fixed is None else "moving"
+        return f"The {words} are chosen on one volume only. Choose those on the {lacking} volume too, or none."
+    if fixed is not None and counted:
+        counts = [node.GetNumberOfControlPoints() for node in (fixed, moving)]
+        if counts[0] != counts[1] or not counts[0]:
+            return (
+                f"'{fixed.GetName()}' has {counts[0]} points and '{moving.GetName()}' has {counts[1]}. They belong "
+                "together in order: place as many on both volumes, at least one."
+            )
     return ""

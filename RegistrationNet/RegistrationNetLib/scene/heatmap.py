@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from RegistrationNetLib.files.colours import STOPS, jacobian_colours
 from RegistrationNetLib.scene.runtime import slicer
 
-LEGEND_TITLE = "Jacobian determinant\n(> 1: tissue is larger in the moving image)"
+LEGEND_TITLE = "Jacobian determinant\n(> 1: tissue is larger\nin the moving image)"
 
 _COLOURS = 256
 

@@ -43,13 +43,18 @@ class SceneJob:
         job: RunningJob,
         fixed: Any,
         moving: Any,
-        moving_from_world: Any | None,
+        parent: Any | None,
         similarity: list[tuple[float, float]],
+        earlier: Any | None = None,
     ) -> None:
-        """similarity: filled while the job runs, with voxel size (mm) and similarity of each iteration."""
-        self._job, self._similarity = job, similarity
-        self._fixed, self._moving, self._moving_from_world = fixed, moving, moving_from_world
-        self._warp_again = volumes.is_labels(moving) or not volumes.lies_on_lattice(moving)
+        """parent: transform node under which the moving volume is registered.
+        similarity: filled while the job runs, with voxel size (mm) and similarity of each iteration.
+        earlier: transform of the result that this one refines.
+        """
+        self._job, self._similarity, self._earlier = job, similarity, earlier
+        self._fixed, self._moving = fixed, moving
+        self._moving_from_world = None if parent is None else transforms.from_world(parent)
+        self._warp_again = volumes.is_labels(moving) or not volumes.lies_on_lattice(moving, parent)
         self._result: SceneResult | None = None
 
     @property
@@ -73,11 +78,13 @@ class SceneJob:
         """
         if self._result is None:
             registration = self._job.wait()
-            _require_in_scene(self._fixed)
-            _require_in_scene(self._moving)
+            require_in_scene(self._fixed)
+            require_in_scene(self._moving)
             if self._warp_again:
                 registration = self._from_own_voxels(registration)
-            self._result = place(self._fixed, self._moving, registration, self._moving_from_world, self._similarity)
+            self._result = place(
+                self._fixed, self._moving, registration, self._moving_from_world, self._similarity, self._earlier
+            )
         return self._result
 
     def _from_own_voxels(self, registration: Registration) -> Registration:
@@ -195,24 +202,35 @@ def register_nodes(
         fixed,
         _image(moving_node),
         chosen if model is None else chosen.with_values(model=model),
-        initial=_mapping(initial_transform, fixed),
-        fixed_mask=_marked(fixed_mask, "The fixed mask"),
-        moving_mask=_marked(moving_mask, "The moving mask"),
+        initial=mapping_of(initial_transform, fixed),
+        fixed_mask=marked(fixed_mask, "The fixed mask"),
+        moving_mask=marked(moving_mask, "The moving mask"),
         constraints=Constraints(
-            _marked(keep_rigid, "The part to keep rigid"),
-            _marked(keep_volume, "The part whose volume is kept"),
-            _marked(region, "The region of interest"),
+            marked(keep_rigid, "The part to keep rigid"),
+            marked(keep_volume, "The part whose volume is kept"),
+            marked(region, "The region of interest"),
             region_margin_mm,
-            _points(fixed_hints, moving_hints, "hints"),
+            pairs(fixed_hints, moving_hints, "hints"),
         ),
-        reference=_reference(fixed_labels, moving_labels, fixed_landmarks, moving_landmarks),
+        reference=reference_of(fixed_labels, moving_labels, fixed_landmarks, moving_landmarks),
     )
-    parent = moving_node.GetParentTransformNode()
-    moving_from_world = None if parent is None else transforms.from_world(parent)
+    job = begin(request, (fixed_node, moving_node), moving_node.GetParentTransformNode(), on_progress, watch, start)
+    return job.result() if wait else job
+
+
+def begin(
+    request: Request,
+    nodes: tuple[Any, Any],
+    parent: Any | None,
+    on_progress: OnProgress | None,
+    watch: Watch,
+    start: Start,
+    earlier: Any | None = None,
+) -> SceneJob:
+    """A job under way for a fixed and a moving node; parent, earlier: as for `SceneJob`."""
     similarity: list[tuple[float, float]] = []
     underway = start(request, on_progress, _noting(watch, similarity))
-    job = SceneJob(underway, fixed_node, moving_node, moving_from_world, similarity)
-    return job.result() if wait else job
+    return SceneJob(underway, *nodes, parent, similarity, earlier)
 
 
 def _noting(watch: Watch, values: list[tuple[float, float]]) -> Watch:
@@ -237,21 +255,21 @@ def _image(node: Any) -> Image:
     return image
 
 
-def _marked(node: Any | None, role: str) -> Image | None:
+def marked(node: Any | None, role: str) -> Image | None:
     if node is None:
         return None
-    _require_in_scene(node)
+    require_in_scene(node)
     return marks.labels_of(node, role)
 
 
-def _points(fixed: Any | None, moving: Any | None, what: str) -> tuple[Points, Points] | None:
+def pairs(fixed: Any | None, moving: Any | None, what: str) -> tuple[Points, Points] | None:
     if not _both(fixed, moving, what, "point list"):
         return None
     return marks.points_of(fixed, f"The fixed {what}"), marks.points_of(moving, f"The moving {what}")
 
 
-def _reference(fixed_labels: Any, moving_labels: Any, fixed_points: Any, moving_points: Any) -> Reference | None:
-    points = _points(fixed_points, moving_points, "landmarks")
+def reference_of(fixed_labels: Any, moving_labels: Any, fixed_points: Any, moving_points: Any) -> Reference | None:
+    points = pairs(fixed_points, moving_points, "landmarks")
     labels = None
     if _both(fixed_labels, moving_labels, "labels", "segmentation or label map"):
         labels = marks.paired_labels(fixed_labels, moving_labels)
@@ -263,11 +281,11 @@ def _both(fixed: Any | None, moving: Any | None, what: str, kind: str) -> bool:
         raise InputError(f"Only one side's {what} were chosen. Choose a {kind} for both volumes, or for neither.")
     for node in (fixed, moving):
         if node is not None:
-            _require_in_scene(node)
+            require_in_scene(node)
     return fixed is not None
 
 
-def _mapping(initial: Any | None, fixed: Image) -> Mapping | None:
+def mapping_of(initial: Any | None, fixed: Image) -> Mapping | None:
     return None if initial is None else transforms.from_vtk(transforms.from_world(initial), fixed.grid)
 
 
@@ -284,10 +302,10 @@ def _require_volume(node: Any, role: str) -> None:
         raise InputError(
             f"{role} is {what}. Choose a scalar volume or a label map; export a segmentation to one first."
         )
-    _require_in_scene(node)
+    require_in_scene(node)
 
 
-def _require_in_scene(node: Any) -> None:
+def require_in_scene(node: Any) -> None:
     if node.GetScene() is None:
         raise InputError(f"'{node.GetName()}' is no longer in the scene. Load it again and register again.")
 

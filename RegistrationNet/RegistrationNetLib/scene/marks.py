@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from RegistrationNetLib.core.errors import InputError
-from RegistrationNetLib.core.grid import Points
+from RegistrationNetLib.core.grid import Grid, Points
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.scene import volumes
+from RegistrationNetLib.scene.geometry import flip_points, from_vtk_matrix, ijk_to_ras
 from RegistrationNetLib.scene.runtime import slicer
 
 
@@ -27,6 +28,20 @@ def labels_of(node: Any, role: str) -> Image:
     if not marked.data.any():
         raise InputError(f"{role} '{marked.name}' is empty (no voxel above 0). Draw the region, or choose none.")
     return marked
+
+
+def region_of(node: Any, grid: Grid, role: str) -> Image:
+    """As `labels_of`; of a box (a ROI of the markups) what is inside it, on a grid."""
+    if not node.IsA("vtkMRMLMarkupsROINode"):
+        return labels_of(node, role)
+    own_from_ijk = np.linalg.inv(from_vtk_matrix(node.GetObjectToWorldMatrix())) @ ijk_to_ras(grid)
+    inside = np.ones(grid.shape, bool)
+    k, j, i = np.ogrid[tuple(slice(n) for n in grid.shape)]
+    for row, size in zip(own_from_ijk, node.GetSize(), strict=False):
+        inside &= np.abs((row[0] * i + row[3]) + row[1] * j + row[2] * k) <= size / 2
+    if not inside.any():
+        raise InputError(f"{role} '{node.GetName()}' lies beside the fixed volume. Move it onto that, or choose none.")
+    return Image(inside[None].astype(np.uint8), grid, name=node.GetName())
 
 
 def paired_labels(fixed: Any, moving: Any) -> tuple[Image, Image]:
@@ -74,7 +89,7 @@ def points_of(node: Any, role: str) -> Points:
     places = np.zeros((number, 3))
     for index, place in enumerate(places):
         node.GetNthControlPointPositionWorld(index, place)
-    return places * [-1, -1, 1]
+    return flip_points(places)
 
 
 def _exported(segmentation: Any) -> Image:

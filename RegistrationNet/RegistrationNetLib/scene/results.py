@@ -13,7 +13,15 @@ from RegistrationNetLib.scene import curve, heatmap, runs, transforms, volumes
 from RegistrationNetLib.scene.runtime import slicer, vtk
 from RegistrationNetLib.scene.tables import table_node
 
-TABLE_COLUMNS = {"Figure": "name", "Value": "value", "Verdict": "verdict", "What to do": "remedy"}
+TABLE_COLUMNS = {
+    "Figure": "name",
+    "Value": "value",
+    "Unit": "unit",
+    "Verdict": "verdict",
+    "In words": "sentence",
+    "Threshold": "threshold",
+    "Source": "source",
+}
 """Titles -> what a check calls it."""
 
 
@@ -26,7 +34,7 @@ class SceneResult:
     affine: the affine part alone, from parent.
     warped, jacobian: volumes in the world, on the fixed volume's lattice.
     legend, colors: the Jacobian's colour legend and colour table.
-    table: quality figures with verdict and remedy.
+    table: a verdict on the whole, then each check with its value, threshold and source, the worst first.
     moving_parent: what the moving volume is under now: `transform`, or, where it already had a parent transform, a copy
         of that which is under `transform`.
     folder: subject hierarchy item that holds all of these.
@@ -51,22 +59,24 @@ def place(
     registration: Registration,
     moving_from_world: Any | None = None,
     similarity: Sequence[tuple[float, float]] = (),
+    earlier: Any | None = None,
 ) -> SceneResult:
     """Put a registration into the scene of its two volumes, and the moving volume under its transform.
 
     moving_from_world: world -> the moving volume's own coordinates when the registration began
         (`transforms.from_world`); None where it had no parent transform.
     similarity: voxel size (mm) and similarity of each iteration, for a plot; none for no plot.
+    earlier: transform of the result that this one refines.
     On any error the scene is left as it was.
     """
     scene = moving.GetScene()
     base = f"{moving.GetName()} to {fixed.GetName()}"
     mapping = registration.mapping
-    transform = _node_of(transforms.to_vtk(mapping), f"{base} ({_method(registration.report)})")
+    transform = _node_of(transforms.to_vtk(mapping), f"{base} ({_method(registration.report, earlier)})")
     affine = _node_of(transforms.to_vtk(Mapping((mapping.affine,))), f"{base} affine")
     warped = volumes.volume_node(replace(registration.warped, name=f"{base} warped"), volumes.is_labels(moving))
     jacobian = volumes.volume_node(replace(registration.jacobian, name=f"{base} Jacobian"))
-    checks = registration.report["checks"]
+    checks = [registration.report["overall"], *registration.report["checks"]]
     columns = {title: [check[key] for check in checks] for title, key in TABLE_COLUMNS.items()}
     table = table_node(f"{base} quality", columns)
     colors = heatmap.colour_table()
@@ -77,7 +87,7 @@ def place(
             scene.AddNode(node)
         for node in (transform, affine):
             _tell_origin(node, fixed, moving, registration.report)
-        runs.remember(transform, moving)
+        runs.remember(transform, moving, earlier)
         for node in own:
             node.SetAndObserveTransformNodeID(transform.GetID())
         _show_like(moving, warped)
@@ -95,6 +105,15 @@ def place(
     return SceneResult(
         transform, affine, warped, jacobian, legend, colors, table, moving_parent, folder, registration.report
     )
+
+
+def checks_of(transform: Any) -> list[dict[str, str]]:
+    """The checks of a run as its table has them, the whole first; none where the table was deleted."""
+    table = runs.member(transform, "table")
+    if table is None:
+        return []
+    keys = [*enumerate(TABLE_COLUMNS.values())]
+    return [{key: table.GetCellText(row, column) for column, key in keys} for row in range(table.GetNumberOfRows())]
 
 
 @contextmanager
@@ -130,9 +149,10 @@ def _node_of(from_parent: Any, name: str) -> Any:
     return node
 
 
-def _method(report: dict[str, Any]) -> str:
+def _method(report: dict[str, Any], earlier: Any | None) -> str:
     """What made the transform: the network, or the kind of transform where none was used."""
-    return str(report["model"]["name"] if report["model"]["used"] else report["settings"]["transform"])
+    method = report["model"]["name"] if report["model"]["used"] else report["settings"]["transform"]
+    return str(method) if earlier is None else f"{method}, refined"
 
 
 def _tell_origin(node: Any, fixed: Any, moving: Any, report: dict[str, Any]) -> None:

@@ -15,14 +15,16 @@ from RegistrationNetLib.scene.views import slice_views
 RUN, SETTINGS = "RegistrationNet.Run", "RegistrationNet.Settings"
 """Attributes: of every node of a run its name; of its transform the settings as JSON, so that it can be repeated."""
 _OPACITY, _MEMBER = "RegistrationNet.OpacityBefore", "RegistrationNet.Member."
+_EARLIER = "RegistrationNet.Refines"
 _PARENT, _BACKGROUND, _FOREGROUND = (f"RegistrationNet.{what}Before" for what in ("Parent", "Background", "Foreground"))
 """Roles of references from a run's transform to what was before; those of slice views end in their name."""
 
 
-def remember(transform: Any, moving: Any) -> None:
-    """Before anything changes: what the moving volume is under, and what the slice views show. The transform is in the
-    scene."""
+def remember(transform: Any, moving: Any, earlier: Any | None = None) -> None:
+    """Before anything changes: what the moving volume is under, what the slice views show, and which result is refined,
+    if any. The transform is in the scene."""
     transform.SetAttribute(RUN, uuid4().hex)
+    _refer(transform, _EARLIER, earlier)
     _refer(transform, _PARENT, moving.GetParentTransformNode())
     opacities = {}
     for view in slice_views(transform.GetScene()):
@@ -55,6 +57,17 @@ def member(transform: Any, what: str) -> Any | None:
     return transform.GetNodeReference(_MEMBER + what)
 
 
+def refined_by(transform: Any) -> Any | None:
+    """The transform of the result that this one refines; None where it refines none that is there."""
+    return transform.GetNodeReference(_EARLIER)
+
+
+def pair(transform: Any) -> tuple[Any | None, Any | None]:
+    """The fixed and the moving volume of a run, as far as they are still there."""
+    roles = transform.GetFixedNodeReferenceRole(), transform.GetMovingNodeReferenceRole()
+    return transform.GetNodeReference(roles[0]), transform.GetNodeReference(roles[1])
+
+
 def transforms(scene: Any) -> list[Any]:
     """The transforms of all runs, the oldest first."""
     return [node for node in nodes_of(scene) if node.GetAttribute(SETTINGS) is not None]
@@ -79,6 +92,9 @@ def remove(transform: Any) -> None:
         for node in (node for node in _transformable(scene) if node.GetID() not in ids):
             if node.GetTransformNodeID() in ids:
                 node.SetAndObserveTransformNodeID(_parent_before(node, transform, before))
+        for later in transforms(scene):
+            if later.GetNodeReferenceID(_PARENT) in ids:  # when it is taken back, this run is no longer there
+                later.SetNodeReferenceID(_PARENT, None if before is None else before.GetID())
         hierarchy: Any = hierarchy_of(scene)
         for item in items_of(scene):
             node = hierarchy.GetItemDataNode(item)

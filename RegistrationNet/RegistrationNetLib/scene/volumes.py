@@ -35,19 +35,22 @@ def image_of(node: Any, labels: bool = False) -> Image:
 
     labels: whether a scalar volume too holds labels, which are not blended.
     """
+    return image_under(node, node.GetParentTransformNode(), labels)
+
+
+def image_under(node: Any, parent: Any | None, labels: bool = False) -> Image:
+    """As `image_of`, had the node this parent transform."""
     local = local_image(node)
-    if lies_on_lattice(node):
-        return replace(local, grid=_in_world(node))
-    return resampled(
-        local, transforms.from_world(node.GetParentTransformNode()), world_grid(node), labels or is_labels(node)
-    )
+    if lies_on_lattice(node, parent):
+        return replace(local, grid=_in_world(node, parent))
+    return resampled(local, transforms.from_world(parent), world_grid(node, parent), labels or is_labels(node))
 
 
-def lies_on_lattice(node: Any) -> bool:
-    """True where the node's voxels, seen in the world, still form a lattice with right angles."""
-    if not transforms.is_linear(node.GetParentTransformNode()):
+def lies_on_lattice(node: Any, parent: Any | None) -> bool:
+    """True where the node's voxels, seen in the world under that parent, still form a lattice with right angles."""
+    if not transforms.is_linear(parent):
         return False
-    directions = _in_world(node).directions
+    directions = _in_world(node, parent).directions
     return bool(np.abs(directions.T @ directions - np.eye(3)).max() <= _RIGHT_ANGLE)
 
 
@@ -74,7 +77,7 @@ def local_grid(node: Any) -> Grid:
     return grid_of(node.GetImageData().GetDimensions(), from_vtk_matrix(matrix))
 
 
-def world_grid(node: Any) -> Grid:
+def world_grid(node: Any, parent: Any) -> Grid:
     """A regular lattice in the world that covers a volume under a nonlinear parent, about as fine as the volume."""
     local = local_grid(node)
     sizes = [min(n, _SAMPLES_PER_AXIS) for n in local.shape]
@@ -82,7 +85,7 @@ def world_grid(node: Any) -> Grid:
         np.meshgrid(*(np.linspace(0, n - 1, m) for n, m in zip(local.shape, sizes, strict=True)), indexing="ij"), -1
     )
     before = voxels.reshape(-1, 3)
-    after = transforms.move(transforms.to_world(node.GetParentTransformNode()), local.to_world(before))
+    after = transforms.move(transforms.to_world(parent), local.to_world(before))
     linear = np.linalg.lstsq(np.c_[before, np.ones(len(before))], after, rcond=None)[0][:3].T
     spacing = np.linalg.norm(linear, axis=0)
     left, _, right = np.linalg.svd(linear / spacing)
@@ -141,8 +144,8 @@ def volume_node(image: Image, labels: bool = False) -> Any:
     return fill(slicer.vtkMRMLLabelMapVolumeNode() if labels else slicer.vtkMRMLScalarVolumeNode(), image)
 
 
-def _in_world(node: Any) -> Grid:
-    matrix = transforms.matrix_to_world(node.GetParentTransformNode())
+def _in_world(node: Any, parent: Any | None) -> Grid:
+    matrix = transforms.matrix_to_world(parent)
     local = ijk_to_ras(local_grid(node))
     return grid_of(node.GetImageData().GetDimensions(), matrix @ local)
 

@@ -158,9 +158,9 @@ def test_a_missing_package_is_named_with_its_cure(request_, monkeypatch, tmp_pat
     """As in a Slicer into which PyTorch was not installed yet."""
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(jobs, "_python_path", lambda: os.pathsep.join([str(tmp_path), LIBRARY]))
+    monkeypatch.setattr(jobs, "python_path", lambda: os.pathsep.join([str(tmp_path), LIBRARY]))
     monkeypatch.setattr(jobs, "_idle", [])
-    with pytest.raises(MissingPackage, match=r"'torch' is missing.*PyTorch extension"):
+    with pytest.raises(MissingPackage, match=r"'torch' is missing.*press Install"):
         Job(request_).wait()
 
 
@@ -170,7 +170,7 @@ def test_a_job_that_cannot_start_leaves_nothing(request_, monkeypatch, tmp_path)
         return str(tmp_path / prefix)
 
     monkeypatch.setattr("tempfile.mkdtemp", folder)
-    monkeypatch.setattr(jobs, "_python", lambda: str(tmp_path / "no-such-python"))
+    monkeypatch.setattr(jobs, "python", lambda: str(tmp_path / "no-such-python"))
     monkeypatch.setattr(jobs, "_idle", [])
     with pytest.raises(FileNotFoundError, match="no-such-python"):
         Job(request_)

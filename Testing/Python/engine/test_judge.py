@@ -10,7 +10,7 @@ from RegistrationNetLib.core.errors import InputError
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
-from RegistrationNetLib.engine import judge
+from RegistrationNetLib.engine import judge, verdicts
 from RegistrationNetLib.engine.result import Reference
 from RegistrationNetLib.engine.trust import Alignment, Trust
 
@@ -89,6 +89,17 @@ def test_landmark_errors_are_given_before_and_after():
     assert report["tre_mm"]["max_after"] == pytest.approx(0, abs=1e-9)
 
 
+def test_overlap_is_the_share_of_the_body_that_the_moving_image_shows():
+    """Whatever the fields of view beside the body, and however fine the places are that are looked at."""
+    shift = np.eye(4)
+    shift[:3, 3] = GRID.voxel_to_world[:3, :3] @ [0, 0, 8]
+    body = np.zeros(GRID.shape, bool)
+    body[:, :, 2:18] = True
+    for mapping, percent in ((Mapping(), 100), (Mapping((Affine(shift),)), 75)):
+        assert judge.overlap_percent(mapping, GRID, body, GRID) == pytest.approx(percent)
+    assert judge.overlap_percent(Mapping(), GRID, np.zeros(GRID.shape, bool), GRID) == 0
+
+
 def test_label_maps_without_a_common_label_are_refused_by_name():
     one, other = np.ones((1, *GRID.shape), int), np.full((1, *GRID.shape), 2)
     with pytest.raises(InputError, match=r"left.*right"):
@@ -108,11 +119,11 @@ SURE = Trust(similarity=0.7, agreement=0.8, margin=0.5, overlap=0.9, stretch=1.1
 def test_an_alignment_is_trusted_or_doubted_in_words_and_with_a_cure_where_doubted():
     report = judge.alignment_report(Alignment(scaling(1.1).matrix, SURE), scaling(1.1), GRID)
     assert report["confidence"] == "high"
-    assert judge.alignment_check(report)["verdict"] == "good"
+    assert verdicts.alignment(report)["verdict"] == "good"
     doubted = judge.alignment_report(Alignment(np.eye(4), replace(SURE, similarity=0.2)), scaling(1.0), GRID)
-    check = judge.alignment_check(doubted)
-    assert check["verdict"] == "check"
-    assert "initial transform" in check["remedy"]
+    check = verdicts.alignment(doubted)
+    assert check["verdict"] == "look"
+    assert "initial transform" in check["sentence"]
 
 
 def test_what_was_given_instead_of_what_was_found_is_doubted_unless_it_is_the_same():

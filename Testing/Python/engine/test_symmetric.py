@@ -11,6 +11,7 @@ from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.engine import symmetric
 from RegistrationNetLib.engine.prepare import prepare
 from RegistrationNetLib.engine.register import register
+from RegistrationNetLib.engine.result import Watch
 from RegistrationNetLib.engine.settings import Align, Prepare, Settings
 from Testing.Python.engine.anatomy import grid, image, shifted
 
@@ -32,7 +33,7 @@ def test_images_that_belong_together_are_trusted_and_others_doubted(coarse_phant
         report = register(coarse_phantom.fixed, moving, SYMMETRIC).report
         (check,) = [check for check in report["checks"] if check["name"] == "Affine alignment found"]
         told.append((report["alignment"]["confidence"], check["verdict"]))
-    assert told == [("high", "good"), ("low", "check")]
+    assert told == [("high", "good"), ("low", "look")]
 
 
 def test_the_less_trusted_of_both_directions_counts(coarse_phantom, monkeypatch):
@@ -86,3 +87,14 @@ def test_oblique_images_meet_on_no_more_voxels_than_are_allowed(degrees):
     middle = symmetric.middle_grid(prepared, Affine(np.eye(4)), Affine(np.eye(4)))
     assert 0.7 * most < middle.voxels <= most
     assert min(np.array(middle.shape) * middle.spacing) > 119  # the whole field of view
+
+
+def test_who_looks_on_sees_the_images_become_alike(coarse_phantom):
+    seen: list[tuple[float, float]] = []
+    settings = Settings.preset("fast").with_values(align=COARSE, refine__symmetric=True)
+    register(coarse_phantom.fixed, coarse_phantom.moving, settings, watch=Watch(lambda *one: seen.append(one)))
+    sizes = [size for size, _ in seen]
+    assert len(set(sizes)) > 1
+    assert sizes == sorted(sizes, reverse=True)
+    coarsest = [value for size, value in seen if size == sizes[0]]
+    assert 0 < coarsest[0] < coarsest[-1] < 1

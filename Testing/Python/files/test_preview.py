@@ -148,7 +148,8 @@ def test_white_is_no_change_blue_shrinkage_red_growth_and_only_folding_magenta()
 
 def test_many_figures_are_wrapped_not_cut_off(tmp_path):
     checks = [
-        {"name": f"Figure {n} (unit)", "value": "0.123 before, 0.456 after", "verdict": "poor"} for n in range(12)
+        {"name": f"Figure {n} (unit)", "value": "0.123 before, 0.456 after", "unit": "mm", "verdict": "bad"}
+        for n in range(12)
     ]
     picture = preview(tmp_path / "a.png", checks=checks)
     assert count(picture[:, -8:], (1, 1, 1)) == picture.shape[0] * 8

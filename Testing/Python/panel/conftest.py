@@ -8,9 +8,16 @@ import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed here.")
 
+import numpy as np
+import slicer
+
+from RegistrationNetLib.scene import job as scene_job
+from RegistrationNetLib.scene import volumes
 from slicer_standin.factory import load_module
 from slicer_standin.fixtures import app as app
 from slicer_standin.fixtures import application as application
+from Testing.Python.panel.cases import Slow
+from Testing.Python.scene.cases import FIXED_GRID, MOVING_GRID, image_on
 
 FILE = Path(__file__).parents[3] / "RegistrationNet/RegistrationNet.py"
 
@@ -27,3 +34,30 @@ def panel(app: Any, module: Any) -> Iterator[Any]:
     frame.enter()
     yield frame.self()
     frame.exit()
+
+
+@pytest.fixture
+def two(panel: Any) -> tuple[Any, Any]:
+    """A fixed and a moving volume, chosen in the panel."""
+    scene = slicer.mrmlScene
+    fixed = scene.AddNode(volumes.volume_node(image_on(FIXED_GRID, "baseline")))
+    moving = scene.AddNode(volumes.volume_node(image_on(MOVING_GRID, "followup", np.int16)))
+    for node in (fixed, moving):
+        node.CreateDefaultDisplayNodes()  # as loading a volume does
+    panel.ui.fixedSelector.setCurrentNode(fixed)
+    panel.ui.movingSelector.setCurrentNode(moving)
+    return fixed, moving
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Slow]:
+    """The jobs that the panel starts."""
+    jobs: list[Slow] = []
+
+    def start(request: Any, on_progress: Any, watch: Any) -> Slow:
+        jobs.append(Slow(request, on_progress))
+        jobs[-1].watch = watch
+        return jobs[-1]
+
+    monkeypatch.setitem(scene_job.register_nodes.__kwdefaults__, "start", start)
+    return jobs

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,51 +10,14 @@ import pytest
 import slicer
 
 from RegistrationNetLib.core.errors import RegistrationError
+from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.panel import packages
 from RegistrationNetLib.panel import run as runs_of_panel
-from RegistrationNetLib.scene import job as scene_job
 from RegistrationNetLib.scene import volumes
 from slicer_standin.names import exists, used
+from Testing.Python.panel.cases import Slow, names, shown
 from Testing.Python.panel.conftest import FILE
-from Testing.Python.scene.cases import FIXED_GRID, MOVING_GRID, KnownJob, image_on, known_mapping
-
-
-@pytest.fixture
-def two(panel: Any) -> tuple[Any, Any]:
-    """A fixed and a moving volume, chosen in the panel."""
-    scene = slicer.mrmlScene
-    fixed = scene.AddNode(volumes.volume_node(image_on(FIXED_GRID, "baseline")))
-    moving = scene.AddNode(volumes.volume_node(image_on(MOVING_GRID, "followup", np.int16)))
-    for node in (fixed, moving):
-        node.CreateDefaultDisplayNodes()  # as loading a volume does
-    panel.ui.fixedSelector.setCurrentNode(fixed)
-    panel.ui.movingSelector.setCurrentNode(moving)
-    return fixed, moving
-
-
-class Slow(KnownJob):
-    """A job that ends when it is told to."""
-
-    def __init__(self, request: Any, on_progress: Any) -> None:
-        super().__init__(request, known_mapping())
-        self.tell, self.ended = on_progress, False
-        self.watch: Any = None
-
-    def poll(self) -> bool:
-        return self.ended or self.cancelled
-
-
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[Slow]:
-    """The jobs that the panel starts."""
-    jobs: list[Slow] = []
-
-    def start(request: Any, on_progress: Any, watch: Any) -> Slow:
-        jobs.append(Slow(request, on_progress))
-        jobs[-1].watch = watch
-        return jobs[-1]
-
-    monkeypatch.setitem(scene_job.register_nodes.__kwdefaults__, "start", start)
-    return jobs
+from Testing.Python.scene.cases import FIXED_GRID, MOVING_GRID, image_on
 
 
 def test_the_module_names_itself_and_its_category(module: Any) -> None:
@@ -68,7 +32,8 @@ def test_its_own_tests_pass(app: Any, module: Any) -> None:
 
 def test_slicer_has_every_name_that_the_module_and_its_form_use() -> None:
     form = FILE.parent / "Resources/UI/RegistrationNet.ui"
-    found = {*used(FILE, form), *used(FILE.parent / "RegistrationNetLib/panel/advanced.py")}
+    files = [FILE, *(FILE.parent / "RegistrationNetLib/panel").glob("*.py")]
+    found = {name for file in files for name in used(file, form)}
     assert len(found) > 60
     assert not [f"{cls}.{member}" for cls, member in sorted(found) if not exists(cls, member)]
 
@@ -111,6 +76,60 @@ def test_the_panel_says_what_is_missing_before_the_click(panel: Any) -> None:
     assert "'hollow' is empty" in ui.movingProblemLabel.text
 
 
+class Installing:
+    """An installation that goes as it is told."""
+
+    fraction, sentence, failure, cancelled = 0.4, "Downloading torch (203.5 MB)", "", False
+    ended = False
+
+    def look(self) -> bool:
+        return self.ended
+
+    def cancel(self) -> None:
+        self.cancelled = self.ended = True
+
+
+def test_what_is_missing_is_installed_from_the_panel(
+    panel: Any, two: Any, module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ui = panel.ui
+    module.widgetRepresentation().show()
+    assert not ui.packagesFrame.visible
+    lacking, under_way = ["torch>=2.4"], Installing()
+    monkeypatch.setattr(packages, "missing", lambda: lacking)
+    monkeypatch.setattr(packages, "Installation", lambda needed: under_way)
+    module.widgetRepresentation().enter()
+    assert "has to be installed once" in ui.packagesLabel.text
+    assert ui.packagesFrame.visible
+    assert not ui.registerButton.enabled
+    assert ui.registerButton.toolTip == "Install first what is missing."
+    ui.packagesButton.click()
+    assert (ui.packagesButton.text, ui.packagesLabel.text) == ("Cancel", under_way.sentence)
+    assert ui.packagesProgressBar.value == 400
+    ui.packagesButton.click()
+    panel.install.look()
+    assert ui.packagesFrame.visible
+    assert ui.packagesButton.text == "Install"
+    under_way.ended = False
+    ui.packagesButton.click()
+    under_way.ended = bool(lacking.pop())
+    panel.install.look()
+    assert not ui.packagesFrame.visible
+    assert ui.registerButton.enabled
+
+
+def test_an_older_slicer_is_told_so_in_a_sentence(
+    panel: Any, two: Any, module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["RegistrationNet"], "OLDEST_SLICER", (99, 1))
+    module.widgetRepresentation().show()
+    module.widgetRepresentation().enter()
+    assert panel.ui.packagesLabel.text.startswith("RegistrationNet needs Slicer 99.1 or later, and this is 5.")
+    assert not panel.ui.packagesButton.visible
+    assert not panel.ui.registerButton.enabled
+    assert "Install a newer Slicer" in panel.ui.registerButton.toolTip
+
+
 def test_register_shows_progress_and_places_the_result(panel: Any, two: Any, started: list[Slow]) -> None:
     ui = panel.ui
     assert ui.registerButton.enabled
@@ -127,7 +146,7 @@ def test_register_shows_progress_and_places_the_result(panel: Any, two: Any, sta
     assert ui.statusLabel.text.startswith("Done in ")
     assert slicer.mrmlScene.GetNumberOfNodes() > nodes
     assert ui.resultComboBox.currentText == "followup to baseline (deformable)"
-    assert ui.checksTable.mrmlTableNode().GetName() == "followup to baseline quality"
+    assert "Folded voxels inside the body" in panel.lights._labels[1].text
 
 
 def test_what_the_panel_shows_is_what_is_registered(panel: Any, two: Any, started: list[Slow]) -> None:
@@ -143,12 +162,6 @@ def test_what_the_panel_shows_is_what_is_registered(panel: Any, two: Any, starte
     ui.registerButton.click()
 
 
-def shown() -> tuple[Any, ...]:
-    """What the red slice view shows."""
-    view = slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceCompositeNode")
-    return view.GetBackgroundVolumeID(), view.GetForegroundVolumeID(), view.GetForegroundOpacity()
-
-
 @pytest.mark.parametrize("way", ["result", "cancel"])
 def test_a_preview_is_seen_meanwhile_and_is_gone_afterwards(
     panel: Any, two: Any, started: list[Slow], way: str
@@ -160,12 +173,16 @@ def test_a_preview_is_seen_meanwhile_and_is_gone_afterwards(
         node = slicer.mrmlScene.GetNodeByID(shown()[1])
         assert node.GetImageData().GetDimensions() == (size, size, size)
         assert node.GetHideFromEditors()
+        started[0].watch.similarity(12.0, size / 10)
+    panel.onLook()
+    assert panel.ui.curveLabel.text == "Similarity ▁█ 0.90"
     if way == "cancel":
         panel.ui.registerButton.click()
         assert names() == before
         assert shown() == views
     started[0].ended = True
     panel.onLook()
+    assert panel.ui.curveLabel.text == ""
     if way == "result":
         panel.ui.removeButton.click()
         assert names() == before
@@ -205,14 +222,6 @@ def test_closing_the_scene_ends_what_runs(panel: Any, two: Any, started: list[Sl
     assert not panel.ui.progressBar.visible
 
 
-def names() -> list[str]:
-    """Of all nodes in the scene."""
-    scene = slicer.mrmlScene
-    return [
-        f"{scene.GetNthNode(k).GetClassName()} {scene.GetNthNode(k).GetName()}" for k in range(scene.GetNumberOfNodes())
-    ]
-
-
 def test_a_result_is_compared_and_removed(panel: Any, two: Any, started: list[Slow]) -> None:
     before = names()
     panel.ui.registerButton.click()
@@ -238,5 +247,114 @@ def test_advanced_fields_follow_the_preset_and_keep_what_was_changed(panel: Any,
     assert fields["refine__window"].read() == 3
 
 
+def test_a_long_curve_is_thinned_and_keeps_its_last_value() -> None:
+    assert runs_of_panel.bars([0.5]) == "▁"
+    assert runs_of_panel.bars([0.0, 0.5, 1.0]) == "▁▅█"
+    many = runs_of_panel.bars([k / 1000 for k in range(1000)])
+    assert len(many) == 40
+    assert (many[0], many[-1]) == ("▁", "█")
+
+
 def test_lengths_of_time_are_said_as_people_do() -> None:
     assert [runs_of_panel.in_words(s) for s in (0.2, 3.4, 89, 100, 600)] == ["1 s", "3 s", "89 s", "2 min", "10 min"]
+
+
+def in_folder(*nodes: Any) -> None:
+    """Lay nodes into a folder of the subject hierarchy."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "visits")
+    for node in nodes:
+        hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), folder)
+
+
+def listed(panel: Any) -> list[str]:
+    return [panel.ui.manyList.item(row).text() for row in range(panel.ui.manyList.count)]
+
+
+def add_group(panel: Any, name: str) -> None:
+    """As a user opens the list and picks the entry that begins so."""
+    panel.many.list_groups()
+    box = panel.ui.manyComboBox
+    index = next(k for k in range(box.count) if box.itemText(k).startswith(name))
+    box.setCurrentIndex(index)
+    panel.many.add(index)
+
+
+def test_a_folder_is_registered_one_after_the_other_and_a_failure_stops_none(
+    panel: Any, two: Any, started: list[Slow]
+) -> None:
+    ui = panel.ui
+    assert not ui.manyButton.enabled
+    flat = Image(np.full((1, *MOVING_GRID.shape), 7, np.int16), MOVING_GRID, 0.0, "flat")
+    more = [slicer.mrmlScene.AddNode(volumes.volume_node(flat))]
+    more.append(slicer.mrmlScene.AddNode(volumes.volume_node(image_on(MOVING_GRID, "later", np.int16))))
+    in_folder(two[1], *more)
+    add_group(panel, "folder visits")
+    assert listed(panel) == ["followup", "flat", "later"]
+    ui.manyButton.click()
+    assert [text.partition(": ")[2] for text in listed(panel)] == ["Starting", "waiting", "waiting"]
+    started[0].tell("refine", 0.5, "Refining the deformation on this pair")
+    panel.onLook()
+    assert ui.statusLabel.text.startswith("1 of 3: Refining")
+    assert ui.progressBar.value == round(1000 * 0.5 / 3)
+    started[0].ended = True
+    panel.onLook()
+    assert listed(panel)[0].startswith("followup: Done")
+    assert "'flat' is constant" in listed(panel)[1]
+    assert len(started) == 2
+    started[1].ended = True
+    panel.onLook()
+    assert ui.statusLabel.text == "2 of 3 done, 1 failed."
+    assert ui.resultComboBox.count == 2
+    assert ui.registerButton.text == "Register"
+
+
+def test_cancelling_ends_all_that_wait(panel: Any, two: Any, started: list[Slow]) -> None:
+    later = slicer.mrmlScene.AddNode(volumes.volume_node(image_on(MOVING_GRID, "later", np.int16)))
+    add_group(panel, "followup")
+    add_group(panel, "later")
+    before = names()
+    panel.ui.manyButton.click()
+    panel.ui.registerButton.click()
+    panel.onLook()
+    assert [text.partition(": ")[2] for text in listed(panel)] == ["Cancelled; the scene is as it was.", "cancelled"]
+    assert (len(started), names()) == (1, before)
+    assert later.GetParentTransformNode() is None
+
+
+def test_frames_of_a_sequence_become_volumes_once(panel: Any, two: Any, started: list[Slow]) -> None:
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "beating")
+    for time in ("0", "1"):
+        sequence.SetDataNodeAtValue(two[1], time)
+    for _ in range(2):
+        add_group(panel, "sequence beating, 2 frames")
+    assert listed(panel) == ["beating time 0", "beating time 1"]
+    assert len(slicer.util.getNodes("beating time *")) == 2
+    panel.ui.manyRemoveButton.click()
+    assert listed(panel) == []
+
+
+def test_results_are_not_offered_to_be_registered(panel: Any, two: Any, started: list[Slow]) -> None:
+    panel.ui.registerButton.click()
+    started[0].ended = True
+    panel.onLook()
+    panel.many.list_groups()
+    offered = [panel.ui.manyComboBox.itemText(k) for k in range(1, panel.ui.manyComboBox.count)]
+    assert offered == ["baseline", "followup"]
+
+
+def test_the_phantom_is_sample_data_that_is_drawn_here(
+    app: Any, panel: Any, module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered: list[dict[str, Any]] = []
+    logic = SimpleNamespace(registerCustomSampleDataSource=lambda **source: offered.append(source))
+    monkeypatch.setitem(sys.modules, "SampleData", SimpleNamespace(SampleDataLogic=logic))
+    app.startupCompleted.emit()
+    (source,) = offered
+    assert source["sampleName"] == "RegistrationNet head phantom"
+    fixed, moving = source["customDownloader"](None)
+    assert [node.GetScene() for node in (fixed, moving)] == [slicer.mrmlScene] * 2
+    assert shown()[:2] == (fixed.GetID(), moving.GetID())
+    panel.ui.fixedSelector.setCurrentNode(fixed)
+    panel.ui.movingSelector.setCurrentNode(moving)
+    assert panel.ui.registerButton.enabled

@@ -10,7 +10,6 @@ from RegistrationNetLib.core.errors import Cancelled
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
-from RegistrationNetLib.core.resample import warp
 from RegistrationNetLib.engine.request import Request
 from RegistrationNetLib.engine.result import Registration
 
@@ -77,27 +76,40 @@ def world_points(count: int = 200) -> np.ndarray:
     return FIXED_GRID.to_world(rng.uniform(2, np.array(FIXED_GRID.shape) - 3, (count, 3)))
 
 
+def points_node(scene: Any, points: np.ndarray, parent: Any) -> Any:
+    """Control points at these places (LPS mm), under a transform where one is given."""
+    node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+    for point in points * (-1, -1, 1):
+        node.AddControlPoint(*point)
+    if parent is not None:
+        node.SetAndObserveTransformNodeID(parent.GetID())
+    return node
+
+
 def known_report() -> dict[str, Any]:
     """As much of a report as the scene reads."""
+
+    def check(name: str, value: str, verdict: str, sentence: str) -> dict[str, str]:
+        words = {"name": name, "value": value, "verdict": verdict, "sentence": sentence}
+        return words | {"unit": "mm", "threshold": "good up to 2 mm", "source": "TG-132"}
+
     checks = [
-        {"name": "Folded voxels inside the body", "value": "3 (0.010 %)", "verdict": "check", "remedy": "Smooth more."},
-        {
-            "name": "Landmark error (mean TRE)",
-            "value": "9.10 mm before, 1.20 mm after",
-            "verdict": "good",
-            "remedy": "",
-        },
+        check("Folded voxels inside the body", "3 (0.010 %)", "bad", "Smooth more."),
+        check("Landmark error (mean TRE)", "9.10 before, 1.20 after", "good", "They meet."),
     ]
     return {
         "versions": {"registrationnet": "0.1.0"},
         "model": {"name": "voxelmorph", "used": False, "note": "untrained"},
         "settings": {"transform": "deformable"},
         "checks": checks,
+        "overall": check("Overall", "1 of 2 good", "bad", "One check is beyond the limit."),
     }
 
 
 def known_registration(fixed: Image, moving: Image, mapping: Mapping) -> Registration:
     """What a registration that found `mapping` returns."""
+    from RegistrationNetLib.core.resample import warp  # PyTorch, which need not be there before
+
     jacobian = 1 + 0.4 * np.sin(fixed.grid.points()[..., 0] / 10)
     jacobian[2, 2, 2] = -0.1
     image = Image(jacobian.astype(np.float32)[None], fixed.grid, 1.0, "Jacobian")

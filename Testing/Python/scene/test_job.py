@@ -23,6 +23,7 @@ from Testing.Python.scene.cases import (
     finds,
     image_on,
     known_mapping,
+    points_node,
     snapshot,
     world_points,
 )
@@ -71,15 +72,6 @@ def segmentation_of(scene: Any, node: Any) -> Any:
     segmentation.SetAndObserveTransformNodeID(node.GetTransformNodeID())
     assert slicer.vtkSlicerSegmentationsModuleLogic.ImportLabelmapToSegmentationNode(node, segmentation)
     return segmentation
-
-
-def points_node(scene: Any, points: np.ndarray, parent: Any) -> Any:
-    node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
-    for point in points * (-1, -1, 1):
-        node.AddControlPoint(*point)
-    if parent is not None:
-        node.SetAndObserveTransformNodeID(parent.GetID())
-    return node
 
 
 @pytest.mark.parametrize("kind", ["none", "linear"])

@@ -137,7 +137,7 @@ def test_the_jacobian_has_a_diverging_map_around_one_and_a_legend(pair: Add) -> 
     display = result.jacobian.GetDisplayNode()
     assert (display.GetWindowLevelMin() + display.GetWindowLevelMax()) / 2 == pytest.approx(1)
     assert display.GetColorNode() is result.colors
-    assert result.legend.GetTitleText() == "Jacobian determinant\n(> 1: tissue is larger in the moving image)"
+    assert result.legend.GetTitleText() == "Jacobian determinant\n(> 1: tissue is larger\nin the moving image)"
     assert result.legend.GetVisibility()
 
 
@@ -172,8 +172,11 @@ def test_slicer_shows_folded_voxels_in_the_warning_colour_and_one_in_white(pair:
 
 def test_the_table_says_the_quality_in_words(pair: Add) -> None:
     table = register_nodes(*pair(), start=finds(known_mapping())).table
-    assert [table.GetColumnName(c) for c in range(4)] == ["Figure", "Value", "Verdict", "What to do"]
-    assert table.GetCellText(1, 1) == "9.10 mm before, 1.20 mm after"
+    titles = [table.GetTable().GetColumnName(c) for c in range(table.GetNumberOfColumns())]
+    assert titles == ["Figure", "Value", "Unit", "Verdict", "In words", "Threshold", "Source"]
+    rows = [[table.GetCellText(row, c) for c in range(len(titles))] for row in range(table.GetNumberOfRows())]
+    assert [row[0] for row in rows] == ["Overall", "Folded voxels inside the body", "Landmark error (mean TRE)"]
+    assert rows[2][1:] == ["9.10 before, 1.20 after", "mm", "good", "They meet.", "good up to 2 mm", "TG-132"]
 
 
 def test_everything_lies_in_one_folder_of_the_subject_hierarchy(scene: Any, pair: Add) -> None:
