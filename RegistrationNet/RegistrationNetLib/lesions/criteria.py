@@ -13,14 +13,15 @@ from itertools import pairwise
 from typing import Literal
 
 from RegistrationNetLib.core.errors import InputError
-from RegistrationNetLib.lesions.estimate import Estimate, difference
+from RegistrationNetLib.lesions.estimate import Estimate, difference, total
+from RegistrationNetLib.lesions.measure import Measures
 
 Role = Literal["target", "non-target"]
 State = Literal["measured", "too small", "gone", "merged", "not assessed"]
 
 
 @dataclass(frozen=True)
-class Lesion:
+class Followed:
     """A lesion of a course. One without a finding on the first visit is a new lesion.
 
     role: as chosen at baseline; of a new lesion, whether it is measured (only iRECIST asks). node: a lymph node.
@@ -54,6 +55,14 @@ class Finding:
         return self.state in ("measured", "too small", "merged")
 
 
+def measured(lesion: str, *parts: Measures, progression: bool = False, larger: bool | None = None) -> Finding:
+    """The finding of a lesion that was measured: as one, or as the parts into which it fell."""
+    longest, short, volume = (
+        total(getattr(part, name) for part in parts) for name in ("longest_mm", "short_axis_mm", "volume_mm3")
+    )
+    return Finding(lesion, "measured", longest, short, volume, progression, larger)
+
+
 @dataclass(frozen=True)
 class Visit:
     """A scan. markers_normal: tumour markers, where they are followed. confirms: the date of the visit whose finding
@@ -64,7 +73,7 @@ class Visit:
     markers_normal: bool | None = None
     confirms: date | None = None
 
-    def of(self, lesion: Lesion) -> Finding:
+    def of(self, lesion: Followed) -> Finding:
         """The lesion's finding; "not assessed" where there is none."""
         return next((one for one in self.findings if one.lesion == lesion.name), Finding(lesion.name, "not assessed"))
 
@@ -76,7 +85,7 @@ class Course:
     Raises InputError where visits are out of order or a finding names an unknown lesion.
     """
 
-    lesions: tuple[Lesion, ...]
+    lesions: tuple[Followed, ...]
     visits: tuple[Visit, ...]
 
     def __post_init__(self) -> None:
@@ -89,15 +98,15 @@ class Course:
             raise InputError(f"There are findings of {names(sorted(unknown))}, but no such lesion in the list; add it.")
 
     @property
-    def baseline(self) -> tuple[Lesion, ...]:
+    def baseline(self) -> tuple[Followed, ...]:
         recorded = {one.lesion for one in self.visits[0].findings}
         return tuple(lesion for lesion in self.lesions if lesion.name in recorded)
 
     @property
-    def new(self) -> tuple[Lesion, ...]:
+    def new(self) -> tuple[Followed, ...]:
         return tuple(lesion for lesion in self.lesions if lesion not in self.baseline)
 
-    def having(self, role: Role) -> tuple[Lesion, ...]:
+    def having(self, role: Role) -> tuple[Followed, ...]:
         """The baseline lesions of a role."""
         return tuple(lesion for lesion in self.baseline if lesion.role == role)
 
@@ -121,6 +130,11 @@ class Assessment:
     next_between: tuple[date, date] | None = None
 
 
+def figure(value: float) -> str:
+    """To a tenth where it has one: 56 and 24.9, so that what just misses a threshold does not look as if it met it."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
 def names(all_of: Iterable[str]) -> str:
     """'A', 'B' and 'C'."""
     quoted = [f"'{name}'" for name in all_of]
@@ -140,14 +154,14 @@ def roles_missing(course: Course) -> list[str]:
     ]
 
 
-def within_error(total: Estimate, smallest: Estimate, unit: str) -> list[str]:
-    """A sentence where a sum's change from the smallest so far may be measuring error alone."""
-    if total.low == total.high and smallest.low == smallest.high:
+def within_error(summed: Estimate, earlier: Estimate, unit: str, called: str = "the smallest sum so far") -> list[str]:
+    """A sentence where a sum's change from an earlier one may be measuring error alone."""
+    if summed.low == summed.high and earlier.low == earlier.high:
         return []
-    change = difference(total, smallest)
+    change = difference(summed, earlier)
     if 0.0 not in change:
         return []
     return [
-        f"The difference of {change.value:+.0f} {unit} from the smallest sum so far (95 % interval "
+        f"The difference of {change.value:+.0f} {unit} from {called} (95 % interval "
         f"{change.low:+.0f} to {change.high:+.0f} {unit}) is not distinguishable from no change."
     ]

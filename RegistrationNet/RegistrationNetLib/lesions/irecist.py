@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from RegistrationNetLib.lesions import recist
-from RegistrationNetLib.lesions.criteria import Assessment, Course, Lesion, Visit, ask, names
+from RegistrationNetLib.lesions.criteria import Assessment, Course, Followed, Visit, ask, figure, names
 
 NAME = "iRECIST"
 EARLIEST, LATEST = timedelta(weeks=4), timedelta(weeks=8)
@@ -27,10 +27,13 @@ IMMUNE = {"CR": "iCR", "PR": "iPR", "SD": "iSD", "non-CR/non-PD": "non-iCR/non-i
 class Pending:
     """Progression that waits to be confirmed: since when, in which of TARGET, OTHER, NEW, and the sums (mm) then.
 
-    sum_mm: of target lesions. new_mm: of new lesions that are measured.
+    last: the visit that found it unconfirmed last. target: the target lesions' category when it began. sum_mm: of
+    target lesions. new_mm: of new lesions that are measured.
     """
 
     since: date
+    last: date
+    target: str
     where: frozenset[str]
     sum_mm: float | None
     new_mm: float
@@ -93,7 +96,7 @@ def _judge(course: Course, visit: Visit, plain: Assessment, standing: Standing) 
         if not where:
             return _calm(plain, why), after
         total = plain.total.value if plain.total else None
-        pending = Pending(plain.day, frozenset(where), total, new_mm)
+        pending = Pending(plain.day, plain.day, plain.target, frozenset(where), total, new_mm)
         return _unconfirmed(plain, (*why, *where.values())), replace(after, pending=pending)
     return _follow_up(course, visit, plain, standing, after, new_mm)
 
@@ -125,22 +128,36 @@ def _follow_up(
     pending, why = standing.pending, plain.reasons[:-1]
     assert pending is not None
     days = (visit.day - pending.since).days
-    if visit.day < pending.since + EARLIEST - GRACE and visit.confirms != pending.since:
-        early = f"This is {days} days after unconfirmed progression on {pending.since}: too early to confirm it."
-        return _unconfirmed(plain, (*why, early), pending.since), standing
+    if visit.day < pending.since + EARLIEST - GRACE:
+        return _early(visit, plain, standing, days)
     grounds = _grounds(course, visit, plain, standing, new_mm)
     if grounds:
         when = f"It is confirmed {days} days after {pending.since}."
-        late = [f"That is later than the {LATEST.days} days that {NAME} provides."] if days > LATEST.days else []
+        waited = (visit.day - pending.last).days
+        late = [f"The visit before it was {waited} days earlier; {NAME} provides for {LATEST.days} at most."]
+        late = late if waited > LATEST.days else []
         return _say(plain, "iCPD", (*why, *grounds, when, *late)), replace(after, pending=None, confirmed=visit.day)
     if plain.target == "NE":
         still = f"Progression of {pending.since} can neither be confirmed nor ruled out."
         return _say(plain, "NE", (*why, still), _window(plain.day)), after
-    if _settled(plain):
+    if _settled(plain, pending):
         reset = f"Progression of {pending.since} did not go on: the bar is reset, and it would have to be reached anew."
         return _calm(plain, (*why, reset)), replace(after, pending=None)
     still = f"It did not go on since {pending.since}: progression remains unconfirmed."
-    return _unconfirmed(plain, (*why, still)), after
+    return _unconfirmed(plain, (*why, still)), replace(after, pending=replace(pending, last=visit.day))
+
+
+def _early(visit: Visit, plain: Assessment, standing: Standing, days: int) -> tuple[Assessment, Standing]:
+    """Less than four weeks after: only a further new lesion confirms, on a scan that was made to look into it."""
+    pending, why = standing.pending, plain.reasons[:-1]
+    assert pending is not None
+    more = sorted(set(plain.new) - standing.known)
+    if more and visit.confirms == pending.since:
+        found = f"It was made to look into the progression of {pending.since} and shows a further new lesion"
+        confirmed = replace(standing, pending=None, confirmed=visit.day)
+        return _say(plain, "iCPD", (*why, f"{found}, {names(more)}: confirmed.")), confirmed
+    early = f"This is {days} days after unconfirmed progression on {pending.since}: too early to confirm it."
+    return _unconfirmed(plain, (*why, early), pending.since), standing
 
 
 def _grounds(course: Course, visit: Visit, plain: Assessment, standing: Standing, new_mm: float) -> list[str]:
@@ -150,8 +167,8 @@ def _grounds(course: Course, visit: Visit, plain: Assessment, standing: Standing
     if TARGET in pending.where and plain.total and pending.sum_mm is not None:
         further = plain.total.value - pending.sum_mm
         if further >= FURTHER_MM - recist.SLACK:
-            grounds.append(f"The sum of diameters has risen by a further {further:.0f} mm since {pending.since}.")
-    elif plain.target == "PD":
+            grounds.append(f"The sum of diameters has risen by a further {figure(further)} mm since {pending.since}.")
+    elif TARGET not in pending.where and plain.target == "PD":
         grounds.append("Target lesions now meet the definition of progression too.")
     others = _grown(course.having("non-target"), visit) if OTHER in pending.where else []
     if others:
@@ -170,7 +187,7 @@ def _grounds(course: Course, visit: Visit, plain: Assessment, standing: Standing
     return grounds
 
 
-def _grown(lesions: tuple[Lesion, ...], visit: Visit) -> list[str]:
+def _grown(lesions: tuple[Followed, ...], visit: Visit) -> list[str]:
     """Those that a reader found larger than at the last visit, by however little."""
     seen = [lesion for lesion in lesions if visit.of(lesion).seen]
     ask(
@@ -184,10 +201,23 @@ def _grown(lesions: tuple[Lesion, ...], visit: Visit) -> list[str]:
     return [lesion.name for lesion in seen if visit.of(lesion).larger]
 
 
-def _settled(plain: Assessment) -> bool:
-    """No category progresses any more, and new lesions are gone or outweighed by a response of the target lesions."""
+def _settled(plain: Assessment, pending: Pending) -> bool:
+    """No category progresses any more, and new lesions are gone or outweighed by target lesions that have shrunk since.
+
+    A response that was there when the new lesions came does not outweigh them (recist.eortc.org).
+    """
     calm = "PD" not in (plain.target, plain.non_target)
-    return calm and (not plain.new or plain.target in ("CR", "PR"))
+    return calm and (not plain.new or _shrunk(plain, pending))
+
+
+def _shrunk(plain: Assessment, pending: Pending) -> bool:
+    """To a response that was not there when progression began, or by as much as would have confirmed it."""
+    if plain.target not in ("CR", "PR"):
+        return False
+    fallen = pending.sum_mm - plain.total.value if plain.total and pending.sum_mm is not None else 0.0
+    return recist.ORDER.index(plain.target) < recist.ORDER.index(pending.target or "NE") or (
+        fallen >= FURTHER_MM - recist.SLACK
+    )
 
 
 def _new_sum(course: Course, visit: Visit) -> float:

@@ -6,16 +6,16 @@ Clarifications: Schwartz et al., Eur J Cancer 2016;62:132-137.
 from __future__ import annotations
 
 from collections import Counter
-from datetime import date, timedelta
 
 from RegistrationNetLib.core.errors import InputError
 from RegistrationNetLib.lesions.criteria import (
     Assessment,
     Course,
     Finding,
-    Lesion,
+    Followed,
     Visit,
     ask,
+    figure,
     names,
     roles_missing,
     within_error,
@@ -27,15 +27,15 @@ MOST_TARGETS, MOST_PER_ORGAN = 5, 2
 """Section 3.2."""
 MEASURABLE_MM, TARGET_NODE_MM, NORMAL_NODE_MM = 10.0, 15.0, 10.0
 """Section 3.1: a lesion's longest diameter; a node's short axis; below the last a node is normal."""
+NODES = "lymph nodes"
+"""One organ, wherever they are: recist.eortc.org, as are the answers on new nodes and on lesions that come back."""
 TOO_SMALL_MM = 5.0
 """Recorded for what is seen but cannot be measured (4.3.2)."""
 PARTIAL, PROGRESSION, PROGRESSION_MM = 0.70, 1.20, 5.0
 """Of the baseline sum; of the smallest sum; and at least so much more than that (4.3.1)."""
-CONFIRMATION = timedelta(weeks=4)
-"""The least time until a response is confirmed (4.6)."""
-STABLE = timedelta(weeks=6)
-"""From baseline to the first visit that may count as stable disease for the best response; protocols set it (4.6)."""
 SLACK = 1e-9
+ORDER = ("CR", "PR", "non-CR/non-PD", "SD", "PD", "NE")
+"""From the best response to the worst."""
 WORDS = {
     "CR": "complete response",
     "PR": "partial response",
@@ -63,12 +63,38 @@ def judge(course: Course, index: int, before: list[Assessment]) -> Assessment:
     visit = course.visits[index]
     target, why_target = target_response(course, index, before)
     other, why_other = other_response(course, visit, before)
-    new = [lesion.name for lesion in course.new if visit.of(lesion).seen]
+    new, why_new = new_lesions(course, visit)
     response = overall(target, other, bool(new))
-    why_new = [f"New: {names(new)}."] if new else []
-    closing = f"Overall: {WORDS[response]} ({response})."
-    reasons = (*why_target, *why_other, *why_new, closing)
+    closing = (*_kept(response, before), f"Overall: {WORDS[response]} ({response}){_since(response, before)}.")
+    reasons = (*why_target, *why_other, *why_new, *closing)
     return Assessment(visit.day, response, target, other, tuple(new), sum_at(course, visit), reasons)
+
+
+def new_lesions(course: Course, visit: Visit) -> tuple[list[str], list[str]]:
+    """Those seen, nodes of normal size left out, and why they count (4.3.5)."""
+    seen = [lesion for lesion in course.new if visit.of(lesion).seen and not _cleared(lesion, visit.of(lesion))]
+    sizes = [(lesion.name, size) for lesion in seen if lesion.node and (size := diameter(lesion, visit))]
+    small = [
+        f"New node '{name}' has a short axis of {figure(size.value)} mm; below {TARGET_NODE_MM:.0f} mm it may not be "
+        "disease, so where nothing else progresses, see at the next visit whether it grows."
+        for name, size in sizes
+        if size.value < TARGET_NODE_MM
+    ]
+    new = [lesion.name for lesion in seen]
+    return new, [f"New: {names(new)}.", *small] if new else []
+
+
+def _since(response: str, before: list[Assessment]) -> str:
+    day = next((one.day for one in before if one.response == "PD"), None)
+    return f", after progression on {day}" if day and response != "PD" else ""
+
+
+def _kept(response: str, before: list[Assessment]) -> list[str]:
+    """A word on a response that was reached earlier, where the visit no longer meets it."""
+    best = next((one for kind in ("CR", "PR") for one in before if one.response == kind), None)
+    if response != "SD" or best is None or any(one.response == "PD" for one in before):
+        return []
+    return [f"There was a {WORDS[best.response]} on {best.day}, and there has been no progression since."]
 
 
 def check(course: Course, criterion: str) -> None:
@@ -76,23 +102,25 @@ def check(course: Course, criterion: str) -> None:
     missing = roles_missing(course)
     missing += [f"the organ of target lesion '{one.name}'" for one in course.having("target") if not one.organ]
     missing += [f"whether '{one.name}' is a lymph node" for one in course.baseline if one.role and one.node is None]
-    for visit in course.visits:
-        needed = ("measured", "not assessed") if visit is course.visits[0] else ("measured",)
-        missing += [
-            f"the {'short axis' if lesion.node else 'longest diameter'} of '{lesion.name}' on {visit.day}"
-            for lesion in course.baseline
-            if _needs_size(lesion) and visit.of(lesion).state in needed and diameter(lesion, visit) is None
-        ]
+    missing += [
+        f"the {'short axis' if lesion.node else 'longest diameter'} of '{lesion.name}' on {visit.day}"
+        for visit in course.visits
+        for lesion in course.baseline
+        if diameter(lesion, visit) is None and _needs_size(lesion, visit, visit is course.visits[0])
+    ]
     ask(criterion, missing)
     few_targets(course.having("target"), criterion)
 
 
-def _needs_size(lesion: Lesion) -> bool:
-    return lesion.role == "target" or bool(lesion.role and lesion.node)
+def _needs_size(lesion: Followed, visit: Visit, at_baseline: bool) -> bool:
+    """Targets and nodes that were measured; at baseline every target, as there is none that cannot be."""
+    counts = lesion.role == "target" or bool(lesion.role and lesion.node)
+    return (at_baseline and lesion.role == "target") or (counts and visit.of(lesion).state == "measured")
 
 
-def few_targets(targets: tuple[Lesion, ...], criterion: str) -> None:
-    organs = Counter(lesion.organ for lesion in targets)
+def few_targets(targets: tuple[Followed, ...], criterion: str) -> None:
+    organ_of = {lesion: NODES if lesion.node else lesion.organ for lesion in targets}
+    organs = Counter(organ_of.values())
     if len(targets) > MOST_TARGETS:
         raise InputError(
             f"{criterion} has at most {MOST_TARGETS} target lesions; these are {len(targets)}: "
@@ -100,7 +128,7 @@ def few_targets(targets: tuple[Lesion, ...], criterion: str) -> None:
         )
     for organ, count in organs.items():
         if count > MOST_PER_ORGAN:
-            among = names(one.name for one in targets if one.organ == organ)
+            among = names(one.name for one in targets if organ_of[one] == organ)
             raise InputError(
                 f"{criterion} has at most {MOST_PER_ORGAN} target lesions an organ; in '{organ}' are {among}. Make the "
                 "others non-target."
@@ -114,22 +142,22 @@ def measurability(course: Course) -> tuple[str, ...]:
     return tuple(said for lesion, size in sized if size and (said := _unfit(lesion, size.value)))
 
 
-def _unfit(lesion: Lesion, size_mm: float) -> str:
+def _unfit(lesion: Followed, size_mm: float) -> str:
     if lesion.node and size_mm < NORMAL_NODE_MM:
-        return f"Node '{lesion.name}' has a short axis of {size_mm:.0f} mm; below {NORMAL_NODE_MM:.0f} mm it is normal."
+        return f"Node '{lesion.name}' has a short axis of {figure(size_mm)} mm: below {NORMAL_NODE_MM:.0f} mm, normal."
     least = TARGET_NODE_MM if lesion.node else MEASURABLE_MM
     if lesion.role == "target" and size_mm < least:
         kind = "a target node's short axis" if lesion.node else "a target lesion's longest diameter"
-        return f"'{lesion.name}' measures {size_mm:.0f} mm; {kind} is at least {least:.0f} mm."
+        return f"'{lesion.name}' measures {figure(size_mm)} mm; {kind} is at least {least:.0f} mm."
     return ""
 
 
-def diameter(lesion: Lesion, visit: Visit) -> Estimate | None:
+def diameter(lesion: Followed, visit: Visit) -> Estimate | None:
     finding = visit.of(lesion)
     return finding.short_axis_mm if lesion.node else finding.longest_mm
 
 
-def size_mm(lesion: Lesion, visit: Visit) -> Estimate | None:
+def size_mm(lesion: Followed, visit: Visit) -> Estimate | None:
     """What a lesion adds to the sum: a node's short axis, else the longest diameter; None where it was not assessed."""
     finding = visit.of(lesion)
     measured = diameter(lesion, visit)
@@ -163,18 +191,36 @@ def target_response(course: Course, index: int, before: list[Assessment]) -> tup
     assert at_baseline is not None  # `check` has asked for it
     if summed is None:
         return _incomplete(targets, visit, smallest, when)
-    said = _compared(summed.value, smallest.value, when, at_baseline.value)
-    doubt = within_error(summed, smallest, "mm")
+    now, baseline = summed.value, at_baseline.value
     if all(_cleared(lesion, visit.of(lesion)) for lesion in targets):
         return "CR", [f"All target lesions are gone{_nodes_normal(targets)}: complete response."]
-    back = [one.name for one in targets if not one.node and visit.of(one).seen]
-    if back and before and before[-1].target == "CR":
-        return "PD", [f"{names(back)} had disappeared and can be seen again: progression."]
-    if progressed(summed.value, smallest.value):
-        return "PD", [f"{said}: progression.", *doubt]
-    if summed.value <= PARTIAL * at_baseline.value + SLACK:
-        return "PR", [f"{said}: partial response.", *doubt]
-    return "SD", [f"{said}: stable disease.", *doubt]
+    back = _reappeared(targets, visit, before)
+    if back:
+        return "PD", [f"{names(back)} can be seen again after a complete response: progression."]
+    said = f"The sum of diameters is {figure(now)} mm"
+    doubt = within_error(summed, smallest, "mm")
+    if progressed(now, smallest.value):
+        return "PD", [f"{said}, {_rise(now, smallest.value, when)}: progression.", *doubt]
+    if now <= PARTIAL * baseline + SLACK:
+        doubt = within_error(summed, at_baseline, "mm", "the baseline")
+        rise = f", and {_rise(now, smallest.value, when, NOT_YET)}" if now > smallest.value else ""
+        return "PR", [f"{said}, {_fall(now, baseline)}{rise}: partial response.", *doubt]
+    parts = [_fall(now, baseline, NOT_ENOUGH)] if now <= baseline else []
+    parts += [_rise(now, smallest.value, when, NOT_YET)] if now > smallest.value else []
+    return "SD", [f"{said}, {', and '.join(parts)}: stable disease.", *doubt]
+
+
+def _reappeared(lesions: tuple[Followed, ...], visit: Visit, before: list[Assessment]) -> list[str]:
+    """Those seen again where the last assessment was a complete response overall; nodes only at 10 mm and more.
+
+    What is seen again otherwise counts by its size alone (appendix III). A non-target node's return is for the reader
+    to call.
+    """
+    evaluable = [one for one in before if one.response != "NE"]
+    if not evaluable or evaluable[-1].response != "CR":
+        return []
+    judged = [one for one in lesions if not (one.node and one.role == "non-target")]
+    return [one.name for one in judged if visit.of(one).seen and not _cleared(one, visit.of(one))]
 
 
 def progressed(now_mm: float, smallest_mm: float) -> bool:
@@ -182,56 +228,62 @@ def progressed(now_mm: float, smallest_mm: float) -> bool:
     return now_mm >= PROGRESSION * smallest_mm - SLACK and now_mm - smallest_mm >= PROGRESSION_MM - SLACK
 
 
-def _compared(now: float, smallest: float, when: Visit, baseline: float) -> str:
-    if now > smallest:
-        share = f"{100 * (now / smallest - 1):.0f} % and " if smallest > 0 else ""
-        than = f"{share}{now - smallest:.0f} mm above the smallest so far ({smallest:.0f} mm on {when.day})"
-    else:
-        share = f"{100 * (1 - now / baseline):.0f} % below" if now < baseline else "as at"
-        than = f"{share} the baseline ({baseline:.0f} mm)"
-    return f"The sum of diameters is {now:.0f} mm, {than}"
+NOT_ENOUGH = f"; a partial response takes {100 * (1 - PARTIAL):.0f} %"
+NOT_YET = f"; progression takes {100 * (PROGRESSION - 1):.0f} % and {PROGRESSION_MM:.0f} mm"
 
 
-def _incomplete(targets: tuple[Lesion, ...], visit: Visit, smallest: Estimate, when: Visit) -> tuple[str, list[str]]:
+def _rise(now: float, smallest: float, when: Visit, short_of: str = "") -> str:
+    share = f"{figure(100 * (now / smallest - 1))} % and " if smallest > 0 else ""
+    above, from_mm = figure(now - smallest), figure(smallest)
+    return f"{share}{above} mm above the smallest so far ({from_mm} mm on {when.day}{short_of})"
+
+
+def _fall(now: float, baseline: float, short_of: str = "") -> str:
+    share = f"{figure(100 * (1 - now / baseline))} % below" if now < baseline else "as at"
+    return f"{share} the baseline ({figure(baseline)} mm{short_of if now < baseline else ''})"
+
+
+def _incomplete(targets: tuple[Followed, ...], visit: Visit, smallest: Estimate, when: Visit) -> tuple[str, list[str]]:
     """Not all were assessed: progression where those alone show it (4.4.1), else not evaluable."""
     absent = names(one.name for one in targets if visit.of(one).state == "not assessed")
     part = sum(size.value for one in targets if (size := size_mm(one, visit)) is not None)
     if progressed(part, smallest.value):
         return "PD", [
-            f"{absent} was not assessed, but the others alone add up to {part:.0f} mm, "
-            f"{part - smallest.value:.0f} mm above the smallest sum so far ({smallest.value:.0f} mm on {when.day}): "
-            "progression."
+            f"{absent} was not assessed, but the others alone add up to {figure(part)} mm, "
+            f"{_rise(part, smallest.value, when)}: progression."
         ]
     return "NE", [f"Target lesion {absent} was not assessed: the sum of diameters is not known."]
 
 
-def _cleared(lesion: Lesion, finding: Finding) -> bool:
+def _cleared(lesion: Followed, finding: Finding) -> bool:
     """Gone, or a node of normal size."""
     if lesion.node and finding.state == "measured" and finding.short_axis_mm:
         return finding.short_axis_mm.value < NORMAL_NODE_MM
     return finding.state == "gone" or bool(lesion.node and finding.state == "too small")
 
 
-def _nodes_normal(lesions: tuple[Lesion, ...]) -> str:
+def _nodes_normal(lesions: tuple[Followed, ...]) -> str:
     return f", or nodes below {NORMAL_NODE_MM:.0f} mm" if any(lesion.node for lesion in lesions) else ""
 
 
 def other_response(course: Course, visit: Visit, before: list[Assessment]) -> tuple[str, list[str]]:
-    """CR, non-CR/non-PD, PD or NE of the non-target lesions (4.3.3), and why; "" where there are none."""
+    """CR, non-CR/non-PD, PD or NE of the non-target lesions and tumour markers (4.3.3), and why; "" without either."""
     others = course.having("non-target")
     if not others:
-        return "", []
+        marked = visit.markers_normal is False
+        return ("non-CR/non-PD", ["Tumour markers are not normal: no complete response."]) if marked else ("", [])
     grown = [one.name for one in others if visit.of(one).progression]
     if grown:
         return "PD", [f"Non-target lesion {names(grown)} has grown unequivocally, the reader says: progression."]
-    back = [one.name for one in others if visit.of(one).seen and not _cleared(one, visit.of(one))]
-    if back and before and before[-1].non_target == "CR":
-        return "PD", [f"Non-target lesion {names(back)} had disappeared and can be seen again: progression."]
+    back = _reappeared(others, visit, before)
+    if back:
+        return "PD", [f"Non-target lesion {names(back)} can be seen again after a complete response: progression."]
     absent = [one.name for one in others if visit.of(one).state == "not assessed"]
     if absent:
         return "NE", [f"Non-target lesion {names(absent)} was not assessed."]
-    if back:
-        return "non-CR/non-PD", [f"Non-target lesion {names(back)} can still be seen."]
+    still = [one.name for one in others if visit.of(one).seen and not _cleared(one, visit.of(one))]
+    if still:
+        return "non-CR/non-PD", [f"Non-target lesion {names(still)} can still be seen."]
     if visit.markers_normal is False:
         return "non-CR/non-PD", ["All non-target lesions are gone, but tumour markers are not normal."]
     return "CR", [f"All non-target lesions are gone{_nodes_normal(others)}."]
@@ -246,45 +298,3 @@ def overall(target: str, other: str, new: bool) -> str:
     if target == "CR":
         return "CR" if other in ("", "CR") else "PR"
     return target
-
-
-ORDER = ("CR", "PR", "non-CR/non-PD", "SD", "PD", "NE")
-"""From the best response to the worst."""
-
-
-def best_response(course: Course, done: tuple[Assessment, ...], confirmed: bool = False) -> tuple[str, str]:
-    """The best overall response up to progression (4.6), and why.
-
-    confirmed: CR and PR count only once confirmed (Table 3), as where response is a trial's primary endpoint.
-    """
-    until = next((at for at, one in enumerate(done) if one.response == "PD"), len(done) - 1)
-    counted = [
-        (*(_confirmed(done, at) if confirmed and one.response in ("CR", "PR") else (one.response, "")), one.day)
-        for at, one in enumerate(done[: until + 1])
-    ]
-    if not counted:
-        return "NE", "There is no visit after the baseline."
-    kind, why, day = min((_held(course, *one) for one in counted), key=lambda one: ORDER.index(one[0]))
-    return kind, why or f"The best response is {WORDS[kind]}, first seen on {day}."
-
-
-def _held(course: Course, kind: str, why: str, day: date) -> tuple[str, str, date]:
-    """Stable disease counts only from some time after the baseline."""
-    if kind == "SD" and day < course.visits[0].day + STABLE:
-        return "NE", f"Stable disease on {day} is less than {STABLE.days} days after baseline.", day
-    return kind, why, day
-
-
-def _confirmed(done: tuple[Assessment, ...], at: int) -> tuple[str, str]:
-    """What a CR or PR is worth, given the first evaluable visit at least CONFIRMATION later (Table 3)."""
-    first = done[at]
-    later = (one for one in done[at + 1 :] if one.response != "NE" and one.day - first.day >= CONFIRMATION)
-    second = next(later, None)
-    if second is None:
-        return "SD", f"The {WORDS[first.response]} of {first.day} was not confirmed by a later visit: stable disease."
-    if second.response == "CR" or (first.response, second.response) == ("PR", "PR"):
-        return first.response, f"The {WORDS[first.response]} of {first.day} was confirmed on {second.day}."
-    return "SD", (
-        f"The {WORDS[first.response]} of {first.day} was followed by {WORDS[second.response]} on {second.day} and is "
-        "not confirmed: stable disease."
-    )

@@ -11,15 +11,16 @@ from math import pi
 from RegistrationNetLib.lesions.criteria import (
     Assessment,
     Course,
-    Lesion,
+    Followed,
     Visit,
     ask,
+    figure,
     names,
     roles_missing,
     within_error,
 )
 from RegistrationNetLib.lesions.estimate import Estimate, exactly, total
-from RegistrationNetLib.lesions.recist import TOO_SMALL_MM, WORDS
+from RegistrationNetLib.lesions.recist import TOO_SMALL_MM, WORDS, new_lesions
 
 NAME = "RECIST by volume"
 PARTIAL, PROGRESSION = 0.7**3, 1.2**3
@@ -27,6 +28,8 @@ PARTIAL, PROGRESSION = 0.7**3, 1.2**3
 TOO_SMALL_MM3 = pi / 6 * TOO_SMALL_MM**3
 """A sphere of the diameter that RECIST records for what is too small to measure."""
 SLACK = 1e-9
+NOT_ENOUGH = f"; a partial response takes {100 * (1 - PARTIAL):.1f} %"
+NOT_YET = f"; progression takes {100 * (PROGRESSION - 1):.1f} %"
 
 
 def volumetric(course: Course) -> tuple[Assessment, ...]:
@@ -52,11 +55,10 @@ def _judge(course: Course, index: int) -> Assessment:
     visit = course.visits[index]
     summed = sum_at(course, visit)
     kind, why = _response(course, index, summed)
-    new = tuple(lesion.name for lesion in course.new if visit.of(lesion).seen)
+    new, why_new = new_lesions(course, visit)
     response = "PD" if new else kind
-    why_new = [f"New: {names(new)}."] if new else []
     reasons = (*why, *why_new, f"Overall: {WORDS[response]} ({response}).")
-    return Assessment(visit.day, response, kind, "", new, summed, reasons)
+    return Assessment(visit.day, response, kind, "", tuple(new), summed, reasons)
 
 
 def _response(course: Course, index: int, summed: Estimate | None) -> tuple[str, list[str]]:
@@ -71,13 +73,16 @@ def _response(course: Course, index: int, summed: Estimate | None) -> tuple[str,
         ask(NAME, [f"the volume of every target lesion at baseline ({course.visits[0].day})"])
     smallest, when = min(earlier, key=lambda one: one[0].value)
     baseline = earlier[0][0].value
+    said = f"The sum of volumes is {summed.value:.0f} mm3"
     doubt = within_error(summed, smallest, "mm3")
     if summed.value > smallest.value and summed.value >= PROGRESSION * smallest.value - SLACK:
-        return "PD", [f"{_rise(summed.value, smallest.value, when)}: progression.", *doubt]
+        return "PD", [f"{said}, {_rise(summed.value, smallest.value, when)}: progression.", *doubt]
     if summed.value <= PARTIAL * baseline + SLACK:
-        return "PR", [f"{_fall(summed.value, baseline)}: partial response.", *doubt]
-    said = _rise(summed.value, smallest.value, when) if summed.value > smallest.value else _fall(summed.value, baseline)
-    return "SD", [f"{said}: stable disease.", *doubt]
+        doubt = within_error(summed, earlier[0][0], "mm3", "the baseline")
+        return "PR", [f"{said}, {_fall(summed.value, baseline)}: partial response.", *doubt]
+    parts = [_fall(summed.value, baseline, NOT_ENOUGH)] if summed.value <= baseline else []
+    parts += [_rise(summed.value, smallest.value, when, NOT_YET)] if summed.value > smallest.value else []
+    return "SD", [f"{said}, {', and '.join(parts)}: stable disease.", *doubt]
 
 
 def sum_at(course: Course, visit: Visit) -> Estimate | None:
@@ -87,7 +92,7 @@ def sum_at(course: Course, visit: Visit) -> Estimate | None:
     return total(known) if known and len(known) == len(volumes) else None
 
 
-def _volume(lesion: Lesion, visit: Visit) -> Estimate | None:
+def _volume(lesion: Followed, visit: Visit) -> Estimate | None:
     finding = visit.of(lesion)
     if finding.state == "not assessed":
         return None
@@ -96,11 +101,11 @@ def _volume(lesion: Lesion, visit: Visit) -> Estimate | None:
     return finding.volume_mm3 or exactly(TOO_SMALL_MM3)
 
 
-def _rise(now: float, smallest: float, when: Visit) -> str:
-    share = f"{100 * (now / smallest - 1):.0f} % " if smallest > 0 else ""
-    return f"The sum of volumes is {now:.0f} mm3, {share}above the smallest so far ({smallest:.0f} mm3 on {when.day})"
+def _rise(now: float, smallest: float, when: Visit, short_of: str = "") -> str:
+    share = f"{figure(100 * (now / smallest - 1))} % " if smallest > 0 else ""
+    return f"{share}above the smallest so far ({smallest:.0f} mm3 on {when.day}{short_of})"
 
 
-def _fall(now: float, baseline: float) -> str:
-    share = 100 * (1 - now / baseline)
-    return f"The sum of volumes is {now:.0f} mm3, {share:.0f} % below the baseline ({baseline:.0f} mm3)"
+def _fall(now: float, baseline: float, short_of: str = "") -> str:
+    share = f"{figure(100 * (1 - now / baseline))} % below" if now < baseline else "as at"
+    return f"{share} the baseline ({baseline:.0f} mm3{short_of if now < baseline else ''})"

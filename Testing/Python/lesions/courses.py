@@ -2,7 +2,7 @@
 
 from datetime import date, timedelta
 
-from RegistrationNetLib.lesions.criteria import Course, Finding, Lesion, Visit
+from RegistrationNetLib.lesions.criteria import Course, Finding, Followed, Visit
 from RegistrationNetLib.lesions.estimate import exactly
 
 START = date(2024, 1, 1)
@@ -27,10 +27,10 @@ def targets(*sums: float, weeks: tuple[float, ...] | None = None) -> Course:
     return Course((LIVER,), visits)
 
 
-LIVER = Lesion("L1", "target", "liver", False)
-LUNG = Lesion("L2", "target", "lung", False)
-NODE = Lesion("N1", "target", "nodes", True)
-BONE = Lesion("B1", "non-target", "bone", False)
-SMALL_NODE = Lesion("N2", "non-target", "nodes", True)
-NEW = Lesion("X1", "target", "lung", False)
-NEW_UNMEASURED = Lesion("X2", "non-target", "bone", False)
+LIVER = Followed("L1", "target", "liver", False)
+LUNG = Followed("L2", "target", "lung", False)
+NODE = Followed("N1", "target", "nodes", True)
+BONE = Followed("B1", "non-target", "bone", False)
+SMALL_NODE = Followed("N2", "non-target", "nodes", True)
+NEW = Followed("X1", "target", "lung", False)
+NEW_UNMEASURED = Followed("X2", "non-target", "bone", False)

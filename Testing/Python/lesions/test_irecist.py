@@ -5,10 +5,10 @@ from datetime import date
 import pytest
 
 from RegistrationNetLib.core.errors import InputError
-from RegistrationNetLib.lesions.criteria import Course, Lesion
+from RegistrationNetLib.lesions.criteria import Course, Followed
 from RegistrationNetLib.lesions.irecist import irecist
 
-from .courses import BONE, GONE, LIVER, MISSED, NEW, NEW_UNMEASURED, found, targets, visit
+from .courses import BONE, GONE, LIVER, LUNG, MISSED, NEW, NEW_UNMEASURED, found, targets, visit
 
 
 def responses(course: Course) -> list[str]:
@@ -50,7 +50,11 @@ def test_a_reset_says_so():
 
 @pytest.mark.parametrize(
     ("weeks_later", "expected", "said"),
-    [(3, "iUPD", "too early"), (4, "iCPD", "confirmed 28 days after"), (12, "iCPD", "later than the 56 days")],
+    [
+        (3, "iUPD", "too early"),
+        (4, "iCPD", "confirmed 28 days after"),
+        (12, "iCPD", "84 days earlier; iRECIST provides for 56"),
+    ],
 )
 def test_confirmation_comes_four_to_eight_weeks_later(weeks_later: float, expected: str, said: str):
     course = targets(50, 65, 75, weeks=(0, 8, 8 + weeks_later))
@@ -58,9 +62,30 @@ def test_confirmation_comes_four_to_eight_weeks_later(weeks_later: float, expect
     assert said in reasons(course)
 
 
-def test_an_early_scan_confirms_where_it_was_made_for_that():
-    visits = (visit(0, found("L1", 50)), visit(8, found("L1", 65)), visit(10, found("L1", 75), confirms=visit(8).day))
-    assert responses(Course((LIVER,), visits)) == ["iUPD", "iCPD"]
+def test_an_early_scan_confirms_by_a_further_new_lesion_alone_and_where_it_was_made_for_that():
+    def course(new_mm: float | str, **more) -> Course:
+        after = visit(10, found("L1", 75), found("X1", new_mm), **more)
+        return Course((LIVER, NEW), (visit(0, found("L1", 50)), visit(8, found("L1", 65)), after))
+
+    made_for_it = {"confirms": visit(8).day}
+    assert responses(course(9, **made_for_it)) == ["iUPD", "iCPD"]
+    assert responses(course(9)) == ["iUPD", "iUPD"]
+    assert responses(course(GONE, **made_for_it)) == ["iUPD", "iUPD"]  # growth alone, however much
+
+
+def test_a_visit_that_leaves_progression_unconfirmed_asks_for_another_and_makes_the_next_one_timely():
+    course = targets(50, 65, 69, 71, weeks=(0, 8, 15, 22))
+    assert responses(course) == ["iUPD", "iUPD", "iCPD"]
+    assert "earlier; iRECIST provides for" not in reasons(course)
+
+
+def test_progression_that_one_category_began_is_not_confirmed_by_its_merely_lasting():
+    """Targets progress though one was not assessed, so that there is no sum to compare the next one with."""
+    visits = [visit(6 * at, found("L1", size), found("L2", other)) for at, (size, other) in enumerate(VISITS)]
+    assert responses(Course((LIVER, LUNG), tuple(visits))) == ["iUPD", "iUPD"]
+
+
+VISITS = ((25, 25), (80, MISSED), (80, MISSED))
 
 
 def with_new(*sizes: float | str, target: tuple[float, ...] | None = None) -> Course:
@@ -98,6 +123,20 @@ def test_a_new_lesion_does_not_stop_a_partial_response_but_a_complete_one():
     )
     assert responses(gone) == ["iUPD", "iPR"]
     assert "New lesion 'X1' is still there: no complete response." in reasons(gone)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ((50, 30, 30, 30), ["iPR", "iUPD", "iUPD"]),  # the response was there before the new lesion and has not gone on
+        ((50, 30, 30, 26), ["iPR", "iUPD", "iUPD"]),  # 4 mm
+        ((50, 30, 30, 25), ["iPR", "iUPD", "iPR"]),
+        ((50, 50, 50, 35), ["iSD", "iUPD", "iPR"]),
+    ],
+)
+def test_only_shrinking_after_a_new_lesion_outweighs_it(target: tuple[float, ...], expected: list[str]):
+    course = with_new(GONE, 10, 10, target=target)
+    assert responses(course) == expected
 
 
 def test_new_lesions_after_a_reset_make_progression_by_twenty_percent_and_five_millimetres():
@@ -163,7 +202,7 @@ def test_a_missing_target_leaves_progression_pending():
 
 
 def test_what_only_irecist_needs_is_asked_for_by_it_alone():
-    course = Course((LIVER, Lesion("X1")), (visit(0, found("L1", 50)), visit(6, found("L1", 50), found("X1", 9))))
+    course = Course((LIVER, Followed("X1")), (visit(0, found("L1", 50)), visit(6, found("L1", 50), found("X1", 9))))
     with pytest.raises(InputError, match="iRECIST also needs whether new lesion 'X1' is measured"):
         irecist(course)
     with pytest.raises(InputError, match="iRECIST also needs whether 'B1' on 2024-03-25 is larger"):

@@ -5,9 +5,10 @@ from datetime import date
 import pytest
 
 from RegistrationNetLib.core.errors import InputError
-from RegistrationNetLib.lesions.criteria import Course, Finding, Lesion
+from RegistrationNetLib.lesions.best import best_response
+from RegistrationNetLib.lesions.criteria import Course, Finding, Followed
 from RegistrationNetLib.lesions.estimate import Estimate
-from RegistrationNetLib.lesions.recist import best_response, measurability, overall, recist
+from RegistrationNetLib.lesions.recist import measurability, overall, recist
 
 from .courses import BONE, GONE, LIVER, LUNG, MISSED, NEW, NODE, SMALL_NODE, TINY, found, targets, visit
 
@@ -24,7 +25,7 @@ def test_progression_is_spelled_out_with_the_smallest_sum_and_its_date():
     course = targets(60, 45, 56)
     assert responses(course) == ["SD", "PD"]
     assert recist(course)[-1].reasons[0] == (
-        "The sum of diameters is 56 mm, 24 % and 11 mm above the smallest so far (45 mm on 2024-02-26): progression."
+        "The sum of diameters is 56 mm, 24.4 % and 11 mm above the smallest so far (45 mm on 2024-02-26): progression."
     )
 
 
@@ -168,7 +169,7 @@ def test_a_change_within_the_measuring_error_is_said_to_be_none():
 
 def test_all_that_is_missing_is_asked_for_by_name_at_once():
     course = Course(
-        (Lesion("A"), Lesion("B", "target", None, False), Lesion("C", "target", "liver", None)),
+        (Followed("A"), Followed("B", "target", None, False), Followed("C", "target", "liver", None)),
         (visit(0, found("A", 10), Finding("B"), found("C", 10)),),
     )
     with pytest.raises(InputError) as error:
@@ -185,7 +186,7 @@ def test_all_that_is_missing_is_asked_for_by_name_at_once():
 
 def test_no_more_than_five_targets_and_two_an_organ():
     def course(organs: str) -> Course:
-        lesions = tuple(Lesion(f"T{at}", "target", organ, False) for at, organ in enumerate(organs))
+        lesions = tuple(Followed(f"T{at}", "target", organ, False) for at, organ in enumerate(organs))
         return Course(lesions, (visit(0, *(found(one.name, 20) for one in lesions)),))
 
     assert recist(course("aabbc")) == ()
@@ -200,7 +201,7 @@ def test_sizes_that_do_not_fit_a_role_are_pointed_out():
     said = " ".join(measurability(course))
     assert "'L1' measures 9 mm" in said
     assert "'N1' measures 14 mm; a target node's short axis is at least 15 mm" in said
-    assert "'N2' has a short axis of 8 mm; below 10 mm it is normal" in said
+    assert "'N2' has a short axis of 8 mm: below 10 mm, normal" in said
 
 
 def test_visits_out_of_order_and_unknown_lesions_are_refused():
@@ -209,3 +210,98 @@ def test_visits_out_of_order_and_unknown_lesions_are_refused():
     with pytest.raises(InputError, match="'L9', but no such lesion"):
         Course((LIVER,), (visit(0, found("L9", 1)),))
     assert date(2024, 2, 26) == visit(8).day
+
+
+def test_no_sentence_contradicts_its_category():
+    assert reasons(targets(20, 24.9)).startswith(
+        "The sum of diameters is 24.9 mm, 24.5 % and 4.9 mm above the smallest so far (20 mm on 2024-01-01; "
+        "progression takes 20 % and 5 mm): stable disease."
+    )
+    assert reasons(targets(100, 60, 71.5)).startswith(
+        "The sum of diameters is 71.5 mm, 28.5 % below the baseline (100 mm; a partial response takes 30 %), and "
+        "19.2 % and 11.5 mm above the smallest so far (60 mm on 2024-02-26; progression takes 20 % and 5 mm): "
+        "stable disease."
+    )
+    assert reasons(targets(100, 50, 59)).startswith(
+        "The sum of diameters is 59 mm, 41 % below the baseline (100 mm), and 18 % and 9 mm above the smallest so far "
+        "(50 mm on 2024-02-26; progression takes 20 % and 5 mm): partial response."
+    )
+    assert reasons(targets(50, 50)).startswith("The sum of diameters is 50 mm, as at the baseline (50 mm): stable")
+
+
+def test_what_came_before_is_recalled():
+    assert "There was a partial response on 2024-02-26, and there has been no progression since." in reasons(
+        targets(100, 60, 71.5)
+    )
+    assert reasons(targets(100, 130, 60)).endswith("partial response (PR), after progression on 2024-02-26.")
+
+
+def test_the_doubt_of_a_partial_response_is_about_the_baseline():
+    def course(half_mm: float) -> Course:
+        sizes = [Estimate(size, size - half_mm, size + half_mm) for size in (10.0, 6.0)]
+        return Course((LIVER,), tuple(visit(8 * at, Finding("L1", longest_mm=size)) for at, size in enumerate(sizes)))
+
+    assert "The difference of -4 mm from the baseline (95 % interval -8 to +0 mm)" in reasons(course(3))
+    assert "distinguishable" not in reasons(course(1))
+
+
+@pytest.mark.parametrize(
+    ("short_mm", "expected", "said"),
+    [
+        (9.9, "SD", "stable"),
+        (10, "PD", "has a short axis of 10 mm; below 15 mm it may not be disease"),
+        (15, "PD", "New"),
+    ],
+)
+def test_a_new_node_counts_from_ten_millimetres(short_mm: float, expected: str, said: str):
+    new = Followed("N9", node=True)
+    course = Course((LIVER, new), (visit(0, found("L1", 50)), visit(8, found("L1", 50), found("N9", short_mm))))
+    assert responses(course) == [expected]
+    assert said in reasons(course)
+    assert ("may not be disease" in reasons(course)) == (10 <= short_mm < 15)
+
+
+def returning(lesion: Followed, liver: float | str, *sizes: float | str) -> list[str]:
+    """A lesion of 20 mm with a target of the liver that is so large from the second visit on."""
+    visits = [visit(0, found("L1", 50), found(lesion.name, 20))]
+    visits += [visit(8 * at, found("L1", liver), found(lesion.name, size)) for at, size in enumerate(sizes, 1)]
+    return responses(Course((LIVER, lesion), tuple(visits)))
+
+
+@pytest.mark.parametrize(
+    ("lesion", "liver", "sizes", "expected"),
+    [
+        (BONE, GONE, (GONE, 5), ["CR", "PD"]),  # after a complete response whatever is back is progression
+        (BONE, GONE, (GONE, MISSED, 5), ["CR", "PR", "PR"]),  # not at the previous assessment
+        (BONE, 30, (GONE, 5), ["PR", "PR"]),  # what is back while disease remains counts by its size alone
+        (LUNG, GONE, (GONE, 4), ["CR", "PD"]),
+        (LUNG, 30, (GONE, 4), ["PR", "PR"]),  # 34 mm are 13 % above 30
+        (LUNG, 30, (GONE, 6), ["PR", "PD"]),  # 36 mm are 20 %
+        (NODE, GONE, (9, 9.5), ["CR", "CR"]),
+        (NODE, GONE, (9, 10), ["CR", "PD"]),
+        (SMALL_NODE, GONE, (9, 12), ["CR", "PR"]),  # a non-target node's return is for the reader to call
+    ],
+)
+def test_lesions_that_come_back(lesion: Followed, liver: float | str, sizes: tuple, expected: list[str]):
+    assert returning(lesion, liver, *sizes) == expected
+
+
+def test_markers_above_normal_stop_a_complete_response_without_non_target_lesions_too():
+    def course(**more) -> Course:
+        return Course((LIVER,), (visit(0, found("L1", 50)), visit(8, found("L1", GONE), **more)))
+
+    assert responses(course()) == responses(course(markers_normal=True)) == ["CR"]
+    assert responses(course(markers_normal=False)) == ["PR"]
+    assert "Tumour markers are not normal: no complete response." in reasons(course(markers_normal=False))
+
+
+def test_nodes_are_one_organ_wherever_they_are():
+    lesions = tuple(Followed(f"N{at}", "target", organ, True) for at, organ in enumerate(("neck", "axilla", "groin")))
+    with pytest.raises(InputError, match="at most 2 target lesions an organ; in 'lymph nodes' are 'N0', 'N1' and 'N2'"):
+        recist(Course(lesions, (visit(0, *(found(one.name, 20) for one in lesions)),)))
+
+
+@pytest.mark.parametrize("state", [GONE, TINY, MISSED])
+def test_a_target_without_a_size_at_baseline_is_asked_for(state: str):
+    with pytest.raises(InputError, match="the longest diameter of 'L1' on 2024-01-01"):
+        recist(Course((LIVER,), (visit(0, found("L1", state)), visit(8, found("L1", 20)))))
