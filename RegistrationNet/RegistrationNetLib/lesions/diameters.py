@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ class Diameters:
     longest: Diameter
     perpendicular: Diameter
     slice_index: int
-    borders: tuple[Points, ...]
+    borders: tuple[Points, ...] = field(repr=False)
 
 
 def diameters(outline: Outline) -> Diameters:

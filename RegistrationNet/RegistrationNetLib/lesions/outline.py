@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter
 from RegistrationNetLib.core.errors import GeometryError, InputError
 from RegistrationNetLib.core.grid import Grid, Points
 from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.lesions.lesion import Lesion
 
 THICKER = 1.1
 """An axis whose spacing exceeds both others this many times is the one along which slices were acquired."""
@@ -44,6 +45,22 @@ class Outline:
             )
         if not self.mask.any():
             raise InputError(f"The outline of '{self.name}' is empty; draw it, or record the lesion as gone.")
+
+    @classmethod
+    def of(cls, lesion: Lesion, image: Image) -> Outline:
+        """A lesion's outline on the image on which it was drawn.
+
+        Raises GeometryError where its voxels are not the image's, InputError for a click.
+        """
+        if lesion.clicked:
+            raise InputError(f"'{lesion.name}' is a point without an outline; outline it to measure it.")
+        cut = lesion.outline.grid
+        before = np.rint(image.grid.to_voxel(cut.to_world((0, 0, 0)))).astype(int)
+        after = np.array(image.grid.shape) - cut.shape - before
+        if min(before.min(), after.min()) < 0 or not cut.padded(before, after).isclose(image.grid):
+            raise _elsewhere(lesion.name, image)
+        mask = np.pad(lesion.outline.scalar != 0, list(zip(before, after, strict=True)))
+        return cls(mask, image.grid, lesion.name)
 
     @cached_property
     def box(self) -> tuple[slice, slice, slice]:
@@ -150,7 +167,11 @@ def _faces(
 def check_same_grid(outline: Outline, image: Image) -> None:
     """Raises GeometryError unless the outline was drawn on this very image."""
     if not outline.grid.isclose(image.grid):
-        raise GeometryError(
-            f"The outline of '{outline.name}' does not lie on the voxels of '{image.name}'; measurements are made on "
-            "the native image. Draw the outline on it, or resample the outline onto it."
-        )
+        raise _elsewhere(outline.name, image)
+
+
+def _elsewhere(name: str, image: Image) -> GeometryError:
+    return GeometryError(
+        f"The outline of '{name}' does not lie on the voxels of '{image.name}'; measurements are made on the native "
+        "image. Draw the outline on it, or resample the outline onto it."
+    )
