@@ -75,24 +75,24 @@ class Blob:
         weight = radius[:, None] ** 3 * share**2 * weights
         return float((values(points.reshape(-1, 3)).reshape(weight.shape) * weight).sum() / weight.sum())
 
-    def section(self, level: float, rays: int = 120) -> Array | None:
-        """Its border at a height across the slices, (rays, 2) mm; None where the axis is outside there."""
-        if self.height(np.array((level, 0.0, 1e-9))) >= 0:
-            return None
+    def sections(self, levels: Array, rays: int = 120) -> Array:
+        """Its borders at heights across the slices, (k, rays, 2) mm; without those where the axis is outside."""
+        axis = np.stack((levels, np.zeros_like(levels), np.full_like(levels, 1e-9)), axis=-1)
+        across = levels[self.height(axis) < 0][:, None]
         angles = np.arange(rays) * 2 * np.pi / rays
         rim = np.stack((np.cos(angles), np.sin(angles)), axis=1)
-        low, high = np.zeros(rays), np.full(rays, 2 * self.semi_mm.max())
+        low, high = np.zeros((len(across), rays)), np.full((len(across), rays), 2 * self.semi_mm.max())
         for _ in range(22):
             middle = (low + high) / 2
-            outside = self.height(np.insert(middle[:, None] * rim, 0, level, axis=1)) >= 0
+            places = np.concatenate((np.broadcast_to(across[..., None], (*low.shape, 1)), middle[..., None] * rim), -1)
+            outside = self.height(places) >= 0
             low, high = np.where(outside, low, middle), np.where(outside, middle, high)
-        return np.asarray(low[:, None] * rim)
+        return np.asarray(low[..., None] * rim)
 
     def diameters_mm(self) -> tuple[float, float]:
         """The longest over all heights, between the slices too, and the longest across it at that height."""
         levels = np.linspace(-0.6, 0.6, 25) * self.semi_mm.max()
-        sections = [border for level in levels if (border := self.section(level)) is not None]
-        best = max(sections, key=lambda border: pdist(border).max())
+        best = max(self.sections(levels), key=lambda border: pdist(border).max())
         apart = squareform(pdist(best))
         first, second = np.unravel_index(apart.argmax(), apart.shape)
         return float(apart.max()), _widest_across(best, best[second] - best[first])
@@ -187,5 +187,5 @@ def by_contours(blob: Blob, points: Array, jitter: Jitter, rng: np.random.Genera
 
 def _middle(blob: Blob, level: float) -> Array:
     """Of the section at a height, (2,); the axis where there is none."""
-    border = blob.section(level, 24)
-    return np.zeros(2) if border is None else border.mean(0)
+    borders = blob.sections(np.array([level]), 24)
+    return borders[0].mean(0) if len(borders) else np.zeros(2)
