@@ -39,7 +39,7 @@ def test_only_the_scene_knows_slicer_and_vtk(graph: grimp.ImportGraph, library: 
     assert [name for name in users if not name.startswith(f"{PACKAGE}.scene")] == []
 
 
-@pytest.mark.parametrize("light", ["files", "scene", "engine.settings"])
+@pytest.mark.parametrize("light", ["files", "scene", "lesions", "engine.settings"])
 def test_borders_and_settings_do_not_name_torch(graph: grimp.ImportGraph, light: str) -> None:
     name = f"{PACKAGE}.{light}"
     modules = {name, *graph.find_descendants(name)}
@@ -50,7 +50,7 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
     assert not modules_loaded_by(f"import {PACKAGE}") & (HEAVY | {"numpy", "scipy"})
 
 
-@pytest.mark.parametrize("light", ["files", "scene", "engine.settings"])
+@pytest.mark.parametrize("light", ["files", "scene", "lesions", "engine.settings"])
 def test_borders_and_settings_load_without_torch(graph: grimp.ImportGraph, light: str) -> None:
     name = f"{PACKAGE}.{light}"
     every = ", ".join(sorted({name, *graph.find_descendants(name)}))
