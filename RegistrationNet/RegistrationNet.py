@@ -120,10 +120,12 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         form.setMRMLScene(slicer.mrmlScene)
         self.logic = RegistrationNetLogic()
         from RegistrationNetLib.panel.advanced import Advanced
+        from RegistrationNetLib.panel.device_box import DeviceBox
         from RegistrationNetLib.panel.install_box import InstallBox
         from RegistrationNetLib.panel.lights import Lights
         from RegistrationNetLib.panel.many_box import ManyBox
 
+        self.device = DeviceBox(self.ui)
         self.install = InstallBox(self.ui, self.logic.olderSlicer, self.update)
         self.many = ManyBox(self.ui, self.logic.groups, self.update)
         self.lights = Lights(self.ui.qualityLayout)
@@ -156,6 +158,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """The module goes: nothing of it computes on."""
         self._stop()
+        self.device.stop()
         self.install.stop()
         self._flickering.stop()
         self.removeObservers()
@@ -166,6 +169,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self) -> None:
         self._connect(None)
+        self.device.stop()
 
     def onSceneStartClose(self, _caller: Any = None, _event: Any = None) -> None:
         self._stop()
@@ -215,6 +219,10 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.advanced.show(self._parameters.preset, self._parameters.advanced)
         self._updateButton(problems)
         self._updateRefine()
+        if problems:
+            self.device.stop()
+        elif self._run is None:
+            self.device.ask(self._parameters)
 
     def _updateButton(self, problems: dict[str, str]) -> None:
         button, running = self.ui.registerButton, self._run is not None
@@ -452,18 +460,15 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
     def _underway(self, parameters: Any, fixed: Any, call: Any) -> Any:
         """What `call` starts, with the chosen settings and a preview over the fixed volume."""
         from RegistrationNetLib.engine.result import Watch
-        from RegistrationNetLib.panel.advanced import settings
+        from RegistrationNetLib.panel.advanced import chosen
         from RegistrationNetLib.panel.run import Run
         from RegistrationNetLib.scene.preview import Preview
 
-        chosen = settings(parameters.preset, parameters.advanced).with_values(
-            transform=parameters.transform, model=parameters.model, device=parameters.device
-        )
-        preview = Preview(slicer.mrmlScene, fixed)
+        asked, preview = chosen(parameters), Preview(slicer.mrmlScene, fixed)
 
         def begin(heard: Any, noted: Any) -> Any:
             watch = Watch(similarity=noted, preview=preview.show)
-            return call(settings=chosen, on_progress=heard, watch=watch)
+            return call(settings=asked, on_progress=heard, watch=watch)
 
         return Run(begin, preview.end)
 

@@ -55,6 +55,13 @@ def settings(preset: str, changes: str) -> Settings:
     return Settings.preset(preset).with_values(**json.loads(changes or "{}"))
 
 
+def chosen(parameters: Any) -> Settings:
+    """What the panel's parameters ask for."""
+    return settings(parameters.preset, parameters.advanced).with_values(
+        transform=parameters.transform, model=parameters.model, device=parameters.device
+    )
+
+
 def _value(shown: Settings, name: str) -> Any:
     stage, _, knob = name.partition("__")
     return getattr(getattr(shown, stage), knob)
