@@ -90,6 +90,8 @@ class RegistrationNetParameterNode:
     movingLandmarks: vtkMRMLMarkupsFiducialNode
     fixedLabels: vtkMRMLSegmentationNode
     movingLabels: vtkMRMLSegmentationNode
+    outputTransform: vtkMRMLTransformNode
+    outputVolume: vtkMRMLScalarVolumeNode
     refineRegion: vtkMRMLDisplayableNode
     fixedRefinePoints: vtkMRMLMarkupsFiducialNode
     movingRefinePoints: vtkMRMLMarkupsFiducialNode
@@ -209,7 +211,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         first = {"install": self.install.first} if self.install.first else {}
         problems = first | self.logic.problems(self._parameters)
-        for field in ("fixed", "moving", "initial", "extra"):
+        for field in ("fixed", "moving", "initial", "extra", "output"):
             said = getattr(self.ui, f"{field}ProblemLabel")
             said.text = problems.get(field, "")
             said.visible = bool(said.text) and not said.text.startswith("Choose the")
@@ -230,7 +232,9 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         button.enabled = not (self._run.cancelled if running else problems)
         first = next(iter(problems.values()), _("Bring the moving volume onto the fixed one."))
         button.toolTip = _("Stop; the scene stays as it is.") if running else first
-        self.many.allow(running, [said for field, said in problems.items() if field not in ("moving", "initial")])
+        self.many.allow(
+            running, [said for field, said in problems.items() if field not in ("moving", "initial", "output")]
+        )
         self.ui.progressBar.visible = running
 
     def _updateRefine(self) -> None:
@@ -421,6 +425,8 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
             "fixed_hints": parameters.fixedHints,
             "moving_hints": parameters.movingHints,
             "initial_transform": parameters.initial,
+            "output_transform": parameters.outputTransform,
+            "output_volume": parameters.outputVolume,
         }
         fixed, given = parameters.fixed, extra | of_the_pair if alone else extra
         return self._underway(

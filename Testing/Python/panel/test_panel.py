@@ -358,3 +358,30 @@ def test_the_phantom_is_sample_data_that_is_drawn_here(
     panel.ui.fixedSelector.setCurrentNode(fixed)
     panel.ui.movingSelector.setCurrentNode(moving)
     assert panel.ui.registerButton.enabled
+
+
+def test_results_go_into_chosen_nodes_which_hold_again_what_they_held(
+    panel: Any, two: Any, started: list[Slow]
+) -> None:
+    ui = panel.ui
+    transform, volume = ui.outputTransformSelector.addNode(), ui.outputVolumeSelector.addNode()
+    before = names()
+    ui.registerButton.click()
+    started[0].ended = True
+    panel.onLook()
+    assert panel._chosen() is transform
+    assert volume.GetImageData() is not None
+    ui.removeButton.click()
+    assert names() == before
+    assert volume.GetImageData() is None
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    assert hierarchy.GetItemByDataNode(volume)
+
+
+def test_an_output_that_cannot_be_is_said_beside_it(panel: Any, two: Any) -> None:
+    panel.ui.outputVolumeSelector.setCurrentNode(two[0])
+    assert "'baseline' itself is registered" in panel.ui.outputProblemLabel.text
+    assert not panel.ui.registerButton.enabled
+    panel.ui.outputVolumeSelector.setCurrentNode(None)
+    assert panel.ui.outputProblemLabel.text == ""
+    assert panel.ui.registerButton.enabled
