@@ -74,7 +74,8 @@ def loadSampleData(_source: Any) -> list[Any]:
 
 @parameterNodeWrapper
 class RegistrationNetParameterNode:
-    """What the panel shows, kept in the scene. advanced: what differs from the preset, as JSON."""
+    """What the panel shows, kept in the scene. weights: for the model, if not its own; advanced: what differs from the
+    preset, as JSON."""
 
     fixed: vtkMRMLScalarVolumeNode
     moving: vtkMRMLScalarVolumeNode
@@ -98,6 +99,7 @@ class RegistrationNetParameterNode:
     transform: Annotated[str, Choice(["deformable", "affine", "rigid"])] = "deformable"
     preset: Annotated[str, Choice(["balanced", *(name for name in PRESETS if name != "balanced")])] = "balanced"
     model: Annotated[str, Choice(["none", *registry.names()])] = "none"
+    weights: str = ""
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
     advanced: str = "{}"
 
@@ -126,10 +128,12 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from RegistrationNetLib.panel.install_box import InstallBox
         from RegistrationNetLib.panel.lights import Lights
         from RegistrationNetLib.panel.many_box import ManyBox
+        from RegistrationNetLib.panel.model_box import ModelBox
 
         self.device = DeviceBox(self.ui)
         self.install = InstallBox(self.ui, self.logic.olderSlicer, self.update)
         self.many = ManyBox(self.ui, self.logic.groups, self.update)
+        self.model = ModelBox(self.ui, self.onModelTaken)
         self.lights = Lights(self.ui.qualityLayout)
         self.advanced = Advanced(self.ui.advancedLayout, self.onAdvancedChanged)
         for mode, words in self.logic.comparisons().items():
@@ -215,9 +219,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             said = getattr(self.ui, f"{field}ProblemLabel")
             said.text = problems.get(field, "")
             said.visible = bool(said.text) and not said.text.startswith("Choose the")
-        model = self._parameters.model
-        self.ui.modelPurposeLabel.text = "" if model == "none" else self.logic.purpose(model)
-        self.ui.modelPurposeLabel.visible = model != "none"
+        self.model.show(self._parameters, not (problems.get("fixed") or problems.get("moving")))
         self.advanced.show(self._parameters.preset, self._parameters.advanced)
         self._updateButton(problems)
         self._updateRefine()
@@ -253,6 +255,9 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onAdvancedChanged(self, changes: str) -> None:
         if self._parameters is not None:
             self._parameters.advanced = changes
+
+    def onModelTaken(self, model: str, weights: str) -> None:
+        self._parameters.weights, self._parameters.model = weights, model
 
     def onRegisterButton(self) -> None:
         if self._run is not None:
@@ -384,9 +389,6 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
         from RegistrationNetLib.panel.inputs import problems
 
         return problems(parameters)
-
-    def purpose(self, model: str) -> str:
-        return registry.entry(model).purpose
 
     def comparisons(self) -> dict[str, str]:
         """How a result can be compared with the fixed volume, in words."""

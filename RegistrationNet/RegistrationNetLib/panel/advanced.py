@@ -56,9 +56,13 @@ def settings(preset: str, changes: str) -> Settings:
 
 
 def chosen(parameters: Any) -> Settings:
-    """What the panel's parameters ask for."""
+    """What the panel's parameters ask for. Weights that were chosen for another model do not count."""
+    model, weights = parameters.model, parameters.weights
     return settings(parameters.preset, parameters.advanced).with_values(
-        transform=parameters.transform, model=parameters.model, device=parameters.device
+        transform=parameters.transform,
+        model=model,
+        weights=weights if f"{weights}-".startswith(f"{model}-") else "",
+        device=parameters.device,
     )
 
 

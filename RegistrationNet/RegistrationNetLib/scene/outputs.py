@@ -28,7 +28,7 @@ def problem(transform: Any | None, volume: Any | None, fixed: Any, moving: Any) 
                 f"The result does not fit into '{node.GetName()}', which is of another type ({node.GetNodeTagName()}). "
                 "Choose a new one."
             )
-    if transforms.is_applied(transform, fixed):
+    if transform is not None and transforms.is_applied(transform, fixed):
         return (
             f"'{transform.GetName()}' holds the fixed volume, which would move with the result. Choose another output "
             "transform, or a new one."
