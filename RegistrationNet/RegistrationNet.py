@@ -112,7 +112,8 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameters: Any = None
         self._connection: Any = None
         self._run: Any = None
-        self._shown = "fixed"  # by the flicker
+        self._shown = "warped"  # by the flicker
+        self._layout = 0  # of the views before figures came beside them
         VTKObservationMixin.__init__(self)
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
@@ -148,6 +149,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.compareComboBox.connect("currentIndexChanged(int)", self.compare)
         self.ui.blendSlider.connect("valueChanged(double)", self.compare)
         self.ui.flickerCheckBox.connect("toggled(bool)", self.onFlicker)
+        self.ui.figuresCheckBox.connect("toggled(bool)", self.onFigures)
         self._looking, self._flickering = self._timer(LOOK_MS, self.onLook), self._timer(FLICKER_MS, self.onFlickerTick)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -333,8 +335,22 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def showResult(self) -> None:
         transform = self._chosen()
         self.lights.show([] if transform is None else self.logic.checks(transform))
-        self.ui.removeButton.enabled = transform is not None
+        self.ui.removeButton.enabled = self.ui.figuresCheckBox.enabled = transform is not None
+        self._listFlickers(transform)
+        if transform is None:
+            self.ui.figuresCheckBox.checked = self.ui.flickerCheckBox.checked = False
+        elif self.ui.figuresCheckBox.checked:
+            self.logic.chooseFigures(transform)
         self.update()
+
+    def _listFlickers(self, transform: Any) -> None:
+        """What a result can be seen in turn with; what was chosen stays where it can."""
+        box = self.ui.flickerComboBox
+        chosen = box.currentData
+        box.clear()
+        for mode, words in self.logic.flickers(transform).items():
+            box.addItem(words, mode)
+        box.setCurrentIndex(max(box.findData(chosen), 0))
 
     def onResultChosen(self, _index: int) -> None:
         self.showResult()
@@ -357,8 +373,18 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onFlickerTick(self) -> None:
         transform = self._chosen()
         if transform is not None:
-            self._shown = "fixed" if self._shown == "warped" else "warped"
+            self._shown = self.ui.flickerComboBox.currentData if self._shown == "warped" else "warped"
             self.logic.compare(transform, self._shown, 1.0)
+
+    def onFigures(self, on: bool) -> None:
+        """Table and plot beside the slice views, or the layout that was."""
+        views = slicer.app.layoutManager()
+        if on:
+            self._layout = views.layout
+            self.logic.chooseFigures(self._chosen())
+            views.setLayout(self.logic.figuresLayout())
+        elif views.layout == self.logic.figuresLayout():
+            views.setLayout(self._layout)
 
     def onRemoveButton(self) -> None:
         transform = self._chosen()
@@ -401,6 +427,26 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
             "difference": _("difference"),
             "jacobian": _("Jacobian map: where tissue grew or shrank"),
         }
+
+    def flickers(self, transform: Any) -> dict[str, str]:
+        """With what a result can be seen in turn, in words."""
+        from RegistrationNetLib.scene import compare
+
+        found = {"fixed": _("the fixed volume")}
+        if transform is not None and compare.before_refining(transform) is not None:
+            found["earlier"] = _("the result before refining")
+        return found
+
+    def figuresLayout(self) -> int:
+        from RegistrationNetLib.scene import figures
+
+        return int(figures.LAYOUT)
+
+    def chooseFigures(self, transform: Any) -> None:
+        """Let table and plot views show those of a result."""
+        from RegistrationNetLib.scene import figures
+
+        figures.choose(slicer.app.applicationLogic(), transform)
 
     def groups(self) -> list[Any]:
         """Folders, sequences and volumes of the scene of which all volumes can be registered."""

@@ -15,6 +15,31 @@ _DECIMALS = 4
 _WIDEST = 1e9
 TITLES = {"prepare": "Preparing", "align": "Aligning", "predict": "Network", "refine": "Refining"}
 
+LABELS = {
+    "max_voxels": "Most voxels compared",
+    "ct_low": "CT: air up to",
+    "ct_high": "CT: bone from",
+    "percentile": "Brightness cut off",
+    "coarse_mm": "Voxels of the first search",
+    "fine_mm": "Voxels of the last search",
+    "starts": "Starting positions tried",
+    "max_apart_mm": "Refuse if farther apart than",
+    "precision": "Arithmetic",
+    "similarity": "What makes volumes alike",
+    "steps_coarse": "Iterations, coarse voxels",
+    "steps_half": "Iterations, half resolution",
+    "steps_full": "Iterations, full resolution",
+    "steps_finer": "Iterations, finer voxels",
+    "window": "Size of the window compared",
+    "step": "Largest movement at once",
+    "force_sigma": "Smoothness of movements",
+    "field_sigma": "Stiffness",
+    "smoother_ct": "Stiffer for CT",
+    "symmetric": "Same result both ways",
+    "field_grid": "Resolution of the transform",
+}
+"""What a setting is called where its name says little to a clinician."""
+
 
 class Advanced:
     """Fields in a layout. on_change: called with what differs from the preset, as JSON, when a user changed it."""
@@ -30,7 +55,7 @@ class Advanced:
             for name, (value_type, knob) in knobs(kind).items():
                 field = _Field.of(value_type, knob, self._changed)
                 field.widget.toolTip = f"{knob.help}."
-                form.addRow(name.replace("_", " ").capitalize(), field.widget)
+                form.addRow(LABELS.get(name) or name.replace("_", " ").capitalize(), field.widget)
                 self._fields[f"{stage}__{name}"] = field
             layout.addWidget(button)
 

@@ -146,7 +146,7 @@ def test_register_shows_progress_and_places_the_result(panel: Any, two: Any, sta
     assert ui.statusLabel.text.startswith("Done in ")
     assert slicer.mrmlScene.GetNumberOfNodes() > nodes
     assert ui.resultComboBox.currentText == "followup to baseline (deformable)"
-    assert "Folded voxels inside the body" in panel.lights._labels[1].text
+    assert "Folded voxels inside the body" in panel.lights.labels[1].text
 
 
 def test_what_the_panel_shows_is_what_is_registered(panel: Any, two: Any, started: list[Slow]) -> None:
@@ -245,6 +245,14 @@ def test_advanced_fields_follow_the_preset_and_keep_what_was_changed(panel: Any,
     panel.ui.presetComboBox.setCurrentText("fast")
     assert fields["refine__steps_full"].read() == 2
     assert fields["refine__window"].read() == 3
+
+
+def test_settings_have_plain_names_and_none_that_is_gone(panel: Any) -> None:
+    from RegistrationNetLib.panel.advanced import LABELS
+
+    fields = {name.partition("__")[2] for name in panel.advanced._fields}
+    assert set(LABELS) <= fields
+    assert len(set(LABELS.values())) == len(LABELS)
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_last_value() -> None:
