@@ -151,6 +151,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.flickerCheckBox.connect("toggled(bool)", self.onFlicker)
         self.ui.figuresCheckBox.connect("toggled(bool)", self.onFigures)
         self._looking, self._flickering = self._timer(LOOK_MS, self.onLook), self._timer(FLICKER_MS, self.onFlickerTick)
+        self._say("")
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         for event in (scene.EndCloseEvent, scene.EndImportEvent):
@@ -291,8 +292,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         run, ended = self._run, self._run.look()
         self.ui.progressBar.value = round(1000 * run.fraction)
-        self.ui.statusLabel.text = run.sentence
-        self.ui.curveLabel.text = "" if ended else run.curve
+        self._say(run.sentence, "" if ended else run.curve)
         if run is self.many.queue:
             self.many.show()
         if ended:
@@ -310,8 +310,14 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._run is not None:
             self._run.cancel()
             self._run = None
-            self.ui.statusLabel.text = self.ui.curveLabel.text = ""
+            self._say("")
             self.ui.progressBar.visible = False
+
+    def _say(self, sentence: str, curve: str = "") -> None:
+        """Below the button; without room for what is empty."""
+        for label, text in ((self.ui.statusLabel, sentence), (self.ui.curveLabel, curve)):
+            label.text = text
+            label.visible = bool(text)
 
     def listResults(self, chosen: Any = None) -> None:
         """The registrations in the scene, the newest first; shows the chosen one, or the newest."""
@@ -324,7 +330,10 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if chosen is not None:
             box.setCurrentIndex(box.findData(chosen.GetID()))
         box.blockSignals(blocked)
-        self.ui.resultsCollapsibleButton.enabled = bool(transforms)
+        section = self.ui.resultsCollapsibleButton
+        if section.enabled != bool(transforms):  # it opens with the first result
+            section.enabled = bool(transforms)
+            section.collapsed = not transforms
         self.showResult()
 
     def _chosen(self) -> Any:
@@ -558,9 +567,9 @@ class RegistrationNetTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
-        for test in (self.test_LogicSaysWhatIsMissing, self.test_LogicRefusesOneVolumeTwice):
+        for name in [name for name in dir(self) if name.startswith("test_")]:
             self.setUp()
-            test()
+            getattr(self, name)()
 
     def test_LogicSaysWhatIsMissing(self) -> None:
         logic = RegistrationNetLogic()
@@ -574,3 +583,65 @@ class RegistrationNetTest(ScriptedLoadableModuleTest):
         parameters = logic.getParameterNode()
         parameters.fixed = parameters.moving = volume
         self.assertIn("'brain' is chosen twice", logic.problems(parameters)["moving"])
+
+    def test_PanelFollowsItsParameters(self) -> None:
+        frame = slicer.modules.registrationnet.widgetRepresentation()
+        frame.enter()
+        panel = frame.self()
+        fixed, _moving = self._pair()
+        panel.ui.fixedSelector.setCurrentNode(fixed)
+        self.assertIs(panel.logic.getParameterNode().fixed, fixed)
+        panel.logic.getParameterNode().preset = "fast"
+        self.assertEqual(panel.ui.presetComboBox.currentText, "fast")
+        self.assertFalse(panel.ui.registerButton.enabled)
+        self.assertTrue(panel.ui.registerButton.toolTip)
+        frame.exit()
+
+    def test_ResultIsShownAndTakenBackWithoutATrace(self) -> None:
+        logic, (fixed, moving) = RegistrationNetLogic(), self._pair()
+        transform = self._place(fixed, moving)
+        moved = [0.0, 0.0, 0.0]
+        moving.TransformPointToWorld((1.0, 2.0, 3.0), moved)
+        numpy.testing.assert_allclose(moved, (6.0, 2.0, 3.0))
+        self.assertEqual(logic.results(), [transform])
+        self.assertEqual(logic.checks(transform)[0]["name"], "Overlap")
+        for mode in logic.comparisons():
+            logic.compare(transform, mode, 0.5)
+        logic.chooseFigures(transform)
+        logic.remove(transform)
+        self.assertEqual(logic.results(), [])
+        self.assertIsNone(moving.GetParentTransformNode())
+        nodes = [slicer.mrmlScene.GetNthNode(k) for k in range(slicer.mrmlScene.GetNumberOfNodes())]
+        self.assertEqual([node.GetName() for node in nodes if node.GetAttribute("RegistrationNet.Run")], [])
+
+    def test_ChosenOutputHoldsAgainWhatItHeld(self) -> None:
+        fixed, moving = self._pair()
+        output = slicer.util.addVolumeFromArray(numpy.full((2, 3, 4), 7.0), name="chosen")
+        transform = self._place(fixed, moving, output)
+        self.assertEqual(slicer.util.arrayFromVolume(output).shape, (6, 7, 8))
+        RegistrationNetLogic().remove(transform)
+        self.assertTrue(numpy.array_equal(slicer.util.arrayFromVolume(output), numpy.full((2, 3, 4), 7.0)))
+
+    def _pair(self) -> tuple[Any, Any]:
+        values = numpy.arange(6 * 7 * 8.0).reshape(6, 7, 8)
+        return tuple(slicer.util.addVolumeFromArray(values, name=name) for name in ("fixed", "moving"))
+
+    def _place(self, fixed: Any, moving: Any, output: Any = None) -> Any:
+        """The transform of a result, as if found: 5 mm along the first axis."""
+        from RegistrationNetLib.core.mapping import Affine, Mapping
+        from RegistrationNetLib.engine.result import Registration
+        from RegistrationNetLib.scene import results, volumes
+
+        shift, image = numpy.eye(4), volumes.image_of(fixed)
+        shift[0, 3] = 5.0
+        check = dict.fromkeys(("value", "unit", "threshold", "source", "sentence"), "")
+        check |= {"name": "Overlap", "verdict": "good"}
+        report = {
+            "versions": {"registrationnet": ""},
+            "model": {"name": "none", "used": False},
+            "settings": {"transform": "rigid"},
+            "overall": check,
+            "checks": [check],
+        }
+        found = Registration(Mapping((Affine(shift),)), image, image, report)
+        return results.place(fixed, moving, found, into=results.Outputs(warped=output)).transform

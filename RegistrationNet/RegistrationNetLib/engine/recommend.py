@@ -57,19 +57,21 @@ def look(image: Image, modality: str = "") -> Seen:
 def recommend(fixed: Seen, moving: Seen, trained: Mapping[str, tuple[str, Mapping[str, Any]]]) -> Recommendation:
     """trained: name of weights -> their network and what they are for, as in their `Card`; the first that fits."""
     if not trained:
-        return _none("no network has been trained yet, and the refinement does all the work")
+        return _none("No network has been trained yet, and the refinement does all the work")
     if fixed.sides is None or moving.sides is None:
-        return _none("what the volumes show cannot be told")
+        return _none("What the volumes show cannot be told")
     known = {name: entry for name, entry in trained.items() if {"body", "modality", *SIDES} <= entry[1].keys()}
     for weights, (model, purpose) in known.items():
         if _fits(fixed, purpose) and _fits(moving, purpose):
-            reason = f"{model}: trained on {purpose['body']}, and both volumes are of that size ({_size(fixed)}). "
+            reason = (
+                f"{model}. It was trained on {purpose['body']}, and both volumes are of that size ({_size(fixed)}). "
+            )
             return Recommendation(model, weights, f"{reason}If they show something else, choose none.")
-    return _none(f"no network was trained on what the fixed volume seems to show ({_size(fixed)})")
+    return _none(f"No network was trained on what the fixed volume seems to show ({_size(fixed)})")
 
 
 def _none(why: str) -> Recommendation:
-    return Recommendation("none", "", f"none: {why}.")
+    return Recommendation("none", "", f"none. {why}.")
 
 
 def _fits(seen: Seen, purpose: Mapping[str, Any]) -> bool:

@@ -11,7 +11,8 @@ import qt
 
 from RegistrationNetLib.engine.settings import STAGES, Knob, Settings, knobs
 
-_DECIMALS = 4
+_DECIMALS = {1000.0: 0, 20.0: 1}
+"""Width of a range -> digits behind the point of what is at least as wide; two for narrower ones."""
 _WIDEST = 1e9
 TITLES = {"prepare": "Preparing", "align": "Aligning", "predict": "Network", "refine": "Refining"}
 
@@ -23,6 +24,7 @@ LABELS = {
     "coarse_mm": "Voxels of the first search",
     "fine_mm": "Voxels of the last search",
     "starts": "Starting positions tried",
+    "orientations": "Orientations tried",
     "max_apart_mm": "Refuse if farther apart than",
     "precision": "Arithmetic",
     "similarity": "What makes volumes alike",
@@ -55,7 +57,7 @@ class Advanced:
             for name, (value_type, knob) in knobs(kind).items():
                 field = _Field.of(value_type, knob, self._changed)
                 field.widget.toolTip = f"{knob.help}."
-                form.addRow(LABELS.get(name) or name.replace("_", " ").capitalize(), field.widget)
+                form.addRow(f"{LABELS.get(name) or name.replace('_', ' ').capitalize()}:", field.widget)
                 self._fields[f"{stage}__{name}"] = field
             layout.addWidget(button)
 
@@ -114,10 +116,10 @@ class _Field:
             check.connect("toggled(bool)", changed)
             return cls(check, lambda: check.checked, check.setChecked)
         spin = qt.QSpinBox() if kind is int else qt.QDoubleSpinBox()
+        low, high = (-_WIDEST if knob.low is None else knob.low), (_WIDEST if knob.high is None else knob.high)
         if kind is float:
-            spin.decimals = _DECIMALS
-        spin.minimum = kind(-_WIDEST if knob.low is None else knob.low)
-        spin.maximum = kind(_WIDEST if knob.high is None else knob.high)
+            spin.decimals = next((digits for width, digits in _DECIMALS.items() if high - low >= width), 2)
+        spin.minimum, spin.maximum = kind(low), kind(high)
         spin.suffix = f" {knob.unit}" if knob.unit else ""
         spin.connect("valueChanged(int)" if kind is int else "valueChanged(double)", changed)
         return cls(spin, lambda: kind(spin.value), lambda value: spin.setValue(kind(value)))

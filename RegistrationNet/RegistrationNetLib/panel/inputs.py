@@ -60,7 +60,7 @@ def refining(parameters: Any) -> str:
     """What keeps a result from being refined, in a sentence; empty where nothing does."""
     fixed, moving = parameters.fixedRefinePoints, parameters.movingRefinePoints
     if fixed is moving is parameters.refineRegion is None:
-        return "Choose a region where the result is wrong, or points that belong together there."
+        return "Choose a region where the result is wrong, or points."
     return _unpaired(fixed, moving, "points to refine by", counted=True)
 
 

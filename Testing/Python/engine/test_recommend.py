@@ -65,13 +65,13 @@ def test_the_network_for_what_both_show_is_recommended_with_its_reason() -> None
 @pytest.mark.parametrize(
     ("fixed", "moving", "trained", "why"),
     [
-        (A_HEAD, A_HEAD, {}, "no network has been trained yet"),
-        (A_HEAD, A_CHEST, TRAINED, "no network was trained on"),
+        (A_HEAD, A_HEAD, {}, "No network has been trained yet"),
+        (A_HEAD, A_CHEST, TRAINED, "No network was trained on"),
         (A_CHEST, A_HEAD, TRAINED, "CT, 330 x 220 x 300 mm"),
-        (Seen("", A_CHEST.sides), Seen("", A_CHEST.sides), TRAINED, "no network was trained on"),
+        (Seen("", A_CHEST.sides), Seen("", A_CHEST.sides), TRAINED, "No network was trained on"),
         (Seen("", None), A_HEAD, TRAINED, "cannot be told"),
-        (A_HEAD, A_HEAD, {"caml": ("caml", {})}, "no network was trained on"),
-        (A_HEAD, A_HEAD, {"caml": ("caml", {"body": "whole heads"})}, "no network was trained on"),
+        (A_HEAD, A_HEAD, {"caml": ("caml", {})}, "No network was trained on"),
+        (A_HEAD, A_HEAD, {"caml": ("caml", {"body": "whole heads"})}, "No network was trained on"),
     ],
 )
 def test_it_is_none_with_the_reason_where_nothing_fits(

@@ -21,7 +21,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_without_a_network_that_fits_none_is_recommended(panel: Any, two: Any, trained: dict[str, Any]) -> None:
-    assert panel.ui.recommendLabel.text.startswith("Recommended: none: no network has been trained yet")
+    assert panel.ui.recommendLabel.text.startswith("Recommended: none. No network has been trained yet")
     panel.ui.movingSelector.setCurrentNode(None)
     assert panel.ui.recommendLabel.text == ""
 
@@ -33,7 +33,7 @@ def test_the_recommended_model_is_taken_with_one_button(
     module.widgetRepresentation().show()
     trained["maxca-all"] = "maxca", ANYTHING
     panel.update()
-    assert ui.recommendLabel.text.startswith("Recommended: maxca: trained on everything, and both volumes are of that")
+    assert ui.recommendLabel.text.startswith("Recommended: maxca. It was trained on everything, and both volumes")
     assert ui.recommendButton.visible
     ui.recommendButton.click()
     assert ui.modelComboBox.currentText == "maxca"

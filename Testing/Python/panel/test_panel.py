@@ -1,6 +1,8 @@
 """The panel as a person uses it: what it asks for, what it shows while it computes, and what it puts into the scene."""
 
+import importlib.util
 import sys
+import unittest
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +13,7 @@ import slicer
 
 from RegistrationNetLib.core.errors import RegistrationError
 from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.engine.settings import PRESETS, Settings
 from RegistrationNetLib.panel import packages
 from RegistrationNetLib.panel import run as runs_of_panel
 from RegistrationNetLib.scene import volumes
@@ -28,6 +31,20 @@ def test_the_module_names_itself_and_its_category(module: Any) -> None:
 
 def test_its_own_tests_pass(app: Any, module: Any) -> None:
     sys.modules["RegistrationNet"].RegistrationNetTest().runTest()
+
+
+def test_what_ctest_runs_in_slicer_passes(app: Any, module: Any) -> None:
+    """As `slicer.testing.runUnitTest` loads it."""
+    path = FILE.parents[1] / "Testing/Python/RegistrationNetInSlicerTest.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    tests = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tests)
+    result = unittest.TestResult()
+    unittest.TestLoader().loadTestsFromModule(tests).run(result)
+    assert [text for _, text in (*result.errors, *result.failures)] == []
+    assert result.testsRun == 2
 
 
 def test_slicer_has_every_name_that_the_module_and_its_form_use() -> None:
@@ -253,6 +270,15 @@ def test_settings_have_plain_names_and_none_that_is_gone(panel: Any) -> None:
     fields = {name.partition("__")[2] for name in panel.advanced._fields}
     assert set(LABELS) <= fields
     assert len(set(LABELS.values())) == len(LABELS)
+
+
+def test_fields_show_every_preset_as_it_is(panel: Any, two: Any) -> None:
+    """With as few digits as they need."""
+    for preset in PRESETS:
+        panel.ui.presetComboBox.setCurrentText(preset)
+        shown = {name: field.read() for name, field in panel.advanced._fields.items()}
+        settings = Settings.preset(preset).to_dict()
+        assert shown == {name: settings[name.split("__")[0]][name.split("__")[1]] for name in shown}
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_last_value() -> None:

@@ -180,7 +180,7 @@ def test_of_many_checks_those_that_ask_for_a_look_stay_and_the_rest_is_folded_aw
     said = ["look", "look", "cannot tell", "good", "good", "good"]
     empty = dict.fromkeys(("value", "unit", "sentence", "threshold", "source"), "")
     checks = [empty | {"name": f"check {k}", "verdict": verdict} for k, verdict in enumerate(said)]
-    panel.ui.resultsCollapsibleButton.enabled = True
+    panel.ui.resultsCollapsibleButton.collapsed = False
     fold = panel.lights._fold
     panel.lights.show(checks)
     assert fold.visible
