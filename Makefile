@@ -12,7 +12,7 @@ ifneq ($(SHARED_DATA),)
 export REGISTRATIONNET_DATA ?= $(realpath $(SHARED_DATA))
 endif
 
-.PHONY: help demo test pytest test-other-pythons style lint format module-files icon figures screenshots peers setup clean
+.PHONY: help demo test pytest test-other-pythons test-newest-slicer style lint format module-files icon figures screenshots peers setup clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -20,7 +20,7 @@ help:  ## show this list
 demo: setup  ## register an anatomical phantom pair and show the true error, before and after
 	$(BIN)/registrationnet demo
 
-test: style pytest test-other-pythons  ## check style, then run the tests on each supported Python found here
+test: style pytest test-other-pythons test-newest-slicer  ## check style, then test on each Python and Slicer runtime found
 
 pytest: setup  ## run the tests on one Python (each worker computes on one thread)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1 \
@@ -34,6 +34,14 @@ test-other-pythons: setup
 	    $(MAKE) --no-print-directory pytest VENV=.venv-$$version PYTHON=$$python TORCH=optional; \
 	  else echo "Python $$version is not on this machine: its run is left out."; fi; \
 	done
+
+# The stable runtime of constraints.txt has run in pytest; the newest one is what Slicer's next release is made of.
+test-newest-slicer: setup
+	@if scripts/newest-slicer $(VENV) .venv-newest-slicer; then \
+	  OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1 \
+	  .venv-newest-slicer/bin/python -m pytest -n $(WORKERS) \
+	    Testing/Python/standin Testing/Python/scene Testing/Python/panel Testing/Python/geometry; \
+	else echo "The newest slicer-core cannot be had here: its run is left out."; fi
 
 style: setup
 	$(BIN)/ruff check
@@ -67,4 +75,4 @@ setup:
 	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" scripts/setup $(VENV)
 
 clean:  ## remove the environments and everything made by tools
-	rm -rf .venv .venv-3.11 .venv-3.12 build dist .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-3.11 .venv-3.12 .venv-newest-slicer build dist .mypy_cache .ruff_cache .import_linter_cache

@@ -74,7 +74,8 @@ def loadSampleData(_source: Any) -> list[Any]:
 
 @parameterNodeWrapper
 class RegistrationNetParameterNode:
-    """What the panel shows, kept in the scene. advanced: what differs from the preset, as JSON."""
+    """What the panel shows, kept in the scene. weights: for the model, if not its own; advanced: what differs from the
+    preset, as JSON."""
 
     fixed: vtkMRMLScalarVolumeNode
     moving: vtkMRMLScalarVolumeNode
@@ -90,12 +91,15 @@ class RegistrationNetParameterNode:
     movingLandmarks: vtkMRMLMarkupsFiducialNode
     fixedLabels: vtkMRMLSegmentationNode
     movingLabels: vtkMRMLSegmentationNode
+    outputTransform: vtkMRMLTransformNode
+    outputVolume: vtkMRMLScalarVolumeNode
     refineRegion: vtkMRMLDisplayableNode
     fixedRefinePoints: vtkMRMLMarkupsFiducialNode
     movingRefinePoints: vtkMRMLMarkupsFiducialNode
     transform: Annotated[str, Choice(["deformable", "affine", "rigid"])] = "deformable"
     preset: Annotated[str, Choice(["balanced", *(name for name in PRESETS if name != "balanced")])] = "balanced"
     model: Annotated[str, Choice(["none", *registry.names()])] = "none"
+    weights: str = ""
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
     advanced: str = "{}"
 
@@ -108,7 +112,8 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameters: Any = None
         self._connection: Any = None
         self._run: Any = None
-        self._shown = "fixed"  # by the flicker
+        self._shown = "warped"  # by the flicker
+        self._layout = 0  # of the views before figures came beside them
         VTKObservationMixin.__init__(self)
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
@@ -120,12 +125,16 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         form.setMRMLScene(slicer.mrmlScene)
         self.logic = RegistrationNetLogic()
         from RegistrationNetLib.panel.advanced import Advanced
+        from RegistrationNetLib.panel.device_box import DeviceBox
         from RegistrationNetLib.panel.install_box import InstallBox
         from RegistrationNetLib.panel.lights import Lights
         from RegistrationNetLib.panel.many_box import ManyBox
+        from RegistrationNetLib.panel.model_box import ModelBox
 
+        self.device = DeviceBox(self.ui)
         self.install = InstallBox(self.ui, self.logic.olderSlicer, self.update)
         self.many = ManyBox(self.ui, self.logic.groups, self.update)
+        self.model = ModelBox(self.ui, self.onModelTaken)
         self.lights = Lights(self.ui.qualityLayout)
         self.advanced = Advanced(self.ui.advancedLayout, self.onAdvancedChanged)
         for mode, words in self.logic.comparisons().items():
@@ -140,7 +149,9 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.compareComboBox.connect("currentIndexChanged(int)", self.compare)
         self.ui.blendSlider.connect("valueChanged(double)", self.compare)
         self.ui.flickerCheckBox.connect("toggled(bool)", self.onFlicker)
+        self.ui.figuresCheckBox.connect("toggled(bool)", self.onFigures)
         self._looking, self._flickering = self._timer(LOOK_MS, self.onLook), self._timer(FLICKER_MS, self.onFlickerTick)
+        self._say("")
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         for event in (scene.EndCloseEvent, scene.EndImportEvent):
@@ -156,6 +167,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """The module goes: nothing of it computes on."""
         self._stop()
+        self.device.stop()
         self.install.stop()
         self._flickering.stop()
         self.removeObservers()
@@ -166,6 +178,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self) -> None:
         self._connect(None)
+        self.device.stop()
 
     def onSceneStartClose(self, _caller: Any = None, _event: Any = None) -> None:
         self._stop()
@@ -205,16 +218,18 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         first = {"install": self.install.first} if self.install.first else {}
         problems = first | self.logic.problems(self._parameters)
-        for field in ("fixed", "moving", "initial", "extra"):
+        for field in ("fixed", "moving", "initial", "extra", "output"):
             said = getattr(self.ui, f"{field}ProblemLabel")
             said.text = problems.get(field, "")
             said.visible = bool(said.text) and not said.text.startswith("Choose the")
-        model = self._parameters.model
-        self.ui.modelPurposeLabel.text = "" if model == "none" else self.logic.purpose(model)
-        self.ui.modelPurposeLabel.visible = model != "none"
+        self.model.show(self._parameters, not (problems.get("fixed") or problems.get("moving")))
         self.advanced.show(self._parameters.preset, self._parameters.advanced)
         self._updateButton(problems)
         self._updateRefine()
+        if problems:
+            self.device.stop()
+        elif self._run is None:
+            self.device.ask(self._parameters)
 
     def _updateButton(self, problems: dict[str, str]) -> None:
         button, running = self.ui.registerButton, self._run is not None
@@ -222,7 +237,9 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         button.enabled = not (self._run.cancelled if running else problems)
         first = next(iter(problems.values()), _("Bring the moving volume onto the fixed one."))
         button.toolTip = _("Stop; the scene stays as it is.") if running else first
-        self.many.allow(running, [said for field, said in problems.items() if field not in ("moving", "initial")])
+        self.many.allow(
+            running, [said for field, said in problems.items() if field not in ("moving", "initial", "output")]
+        )
         self.ui.progressBar.visible = running
 
     def _updateRefine(self) -> None:
@@ -241,6 +258,9 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onAdvancedChanged(self, changes: str) -> None:
         if self._parameters is not None:
             self._parameters.advanced = changes
+
+    def onModelTaken(self, model: str, weights: str) -> None:
+        self._parameters.weights, self._parameters.model = weights, model
 
     def onRegisterButton(self) -> None:
         if self._run is not None:
@@ -272,8 +292,7 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         run, ended = self._run, self._run.look()
         self.ui.progressBar.value = round(1000 * run.fraction)
-        self.ui.statusLabel.text = run.sentence
-        self.ui.curveLabel.text = "" if ended else run.curve
+        self._say(run.sentence, "" if ended else run.curve)
         if run is self.many.queue:
             self.many.show()
         if ended:
@@ -291,8 +310,14 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._run is not None:
             self._run.cancel()
             self._run = None
-            self.ui.statusLabel.text = self.ui.curveLabel.text = ""
+            self._say("")
             self.ui.progressBar.visible = False
+
+    def _say(self, sentence: str, curve: str = "") -> None:
+        """Below the button; without room for what is empty."""
+        for label, text in ((self.ui.statusLabel, sentence), (self.ui.curveLabel, curve)):
+            label.text = text
+            label.visible = bool(text)
 
     def listResults(self, chosen: Any = None) -> None:
         """The registrations in the scene, the newest first; shows the chosen one, or the newest."""
@@ -305,7 +330,10 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if chosen is not None:
             box.setCurrentIndex(box.findData(chosen.GetID()))
         box.blockSignals(blocked)
-        self.ui.resultsCollapsibleButton.enabled = bool(transforms)
+        section = self.ui.resultsCollapsibleButton
+        if section.enabled != bool(transforms):  # it opens with the first result
+            section.enabled = bool(transforms)
+            section.collapsed = not transforms
         self.showResult()
 
     def _chosen(self) -> Any:
@@ -316,8 +344,22 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def showResult(self) -> None:
         transform = self._chosen()
         self.lights.show([] if transform is None else self.logic.checks(transform))
-        self.ui.removeButton.enabled = transform is not None
+        self.ui.removeButton.enabled = self.ui.figuresCheckBox.enabled = transform is not None
+        self._listFlickers(transform)
+        if transform is None:
+            self.ui.figuresCheckBox.checked = self.ui.flickerCheckBox.checked = False
+        elif self.ui.figuresCheckBox.checked:
+            self.logic.chooseFigures(transform)
         self.update()
+
+    def _listFlickers(self, transform: Any) -> None:
+        """What a result can be seen in turn with; what was chosen stays where it can."""
+        box = self.ui.flickerComboBox
+        chosen = box.currentData
+        box.clear()
+        for mode, words in self.logic.flickers(transform).items():
+            box.addItem(words, mode)
+        box.setCurrentIndex(max(box.findData(chosen), 0))
 
     def onResultChosen(self, _index: int) -> None:
         self.showResult()
@@ -340,8 +382,18 @@ class RegistrationNetWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onFlickerTick(self) -> None:
         transform = self._chosen()
         if transform is not None:
-            self._shown = "fixed" if self._shown == "warped" else "warped"
+            self._shown = self.ui.flickerComboBox.currentData if self._shown == "warped" else "warped"
             self.logic.compare(transform, self._shown, 1.0)
+
+    def onFigures(self, on: bool) -> None:
+        """Table and plot beside the slice views, or the layout that was."""
+        views = slicer.app.layoutManager()
+        if on:
+            self._layout = views.layout
+            self.logic.chooseFigures(self._chosen())
+            views.setLayout(self.logic.figuresLayout())
+        elif views.layout == self.logic.figuresLayout():
+            views.setLayout(self._layout)
 
     def onRemoveButton(self) -> None:
         transform = self._chosen()
@@ -373,9 +425,6 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
 
         return problems(parameters)
 
-    def purpose(self, model: str) -> str:
-        return registry.entry(model).purpose
-
     def comparisons(self) -> dict[str, str]:
         """How a result can be compared with the fixed volume, in words."""
         return {
@@ -387,6 +436,26 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
             "difference": _("difference"),
             "jacobian": _("Jacobian map: where tissue grew or shrank"),
         }
+
+    def flickers(self, transform: Any) -> dict[str, str]:
+        """With what a result can be seen in turn, in words."""
+        from RegistrationNetLib.scene import compare
+
+        found = {"fixed": _("the fixed volume")}
+        if transform is not None and compare.before_refining(transform) is not None:
+            found["earlier"] = _("the result before refining")
+        return found
+
+    def figuresLayout(self) -> int:
+        from RegistrationNetLib.scene import figures
+
+        return int(figures.LAYOUT)
+
+    def chooseFigures(self, transform: Any) -> None:
+        """Let table and plot views show those of a result."""
+        from RegistrationNetLib.scene import figures
+
+        figures.choose(slicer.app.applicationLogic(), transform)
 
     def groups(self) -> list[Any]:
         """Folders, sequences and volumes of the scene of which all volumes can be registered."""
@@ -413,6 +482,8 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
             "fixed_hints": parameters.fixedHints,
             "moving_hints": parameters.movingHints,
             "initial_transform": parameters.initial,
+            "output_transform": parameters.outputTransform,
+            "output_volume": parameters.outputVolume,
         }
         fixed, given = parameters.fixed, extra | of_the_pair if alone else extra
         return self._underway(
@@ -452,18 +523,15 @@ class RegistrationNetLogic(ScriptedLoadableModuleLogic):
     def _underway(self, parameters: Any, fixed: Any, call: Any) -> Any:
         """What `call` starts, with the chosen settings and a preview over the fixed volume."""
         from RegistrationNetLib.engine.result import Watch
-        from RegistrationNetLib.panel.advanced import settings
+        from RegistrationNetLib.panel.advanced import chosen
         from RegistrationNetLib.panel.run import Run
         from RegistrationNetLib.scene.preview import Preview
 
-        chosen = settings(parameters.preset, parameters.advanced).with_values(
-            transform=parameters.transform, model=parameters.model, device=parameters.device
-        )
-        preview = Preview(slicer.mrmlScene, fixed)
+        asked, preview = chosen(parameters), Preview(slicer.mrmlScene, fixed)
 
         def begin(heard: Any, noted: Any) -> Any:
             watch = Watch(similarity=noted, preview=preview.show)
-            return call(settings=chosen, on_progress=heard, watch=watch)
+            return call(settings=asked, on_progress=heard, watch=watch)
 
         return Run(begin, preview.end)
 
@@ -499,9 +567,9 @@ class RegistrationNetTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
-        for test in (self.test_LogicSaysWhatIsMissing, self.test_LogicRefusesOneVolumeTwice):
+        for name in [name for name in dir(self) if name.startswith("test_")]:
             self.setUp()
-            test()
+            getattr(self, name)()
 
     def test_LogicSaysWhatIsMissing(self) -> None:
         logic = RegistrationNetLogic()
@@ -515,3 +583,65 @@ class RegistrationNetTest(ScriptedLoadableModuleTest):
         parameters = logic.getParameterNode()
         parameters.fixed = parameters.moving = volume
         self.assertIn("'brain' is chosen twice", logic.problems(parameters)["moving"])
+
+    def test_PanelFollowsItsParameters(self) -> None:
+        frame = slicer.modules.registrationnet.widgetRepresentation()
+        frame.enter()
+        panel = frame.self()
+        fixed, _moving = self._pair()
+        panel.ui.fixedSelector.setCurrentNode(fixed)
+        self.assertIs(panel.logic.getParameterNode().fixed, fixed)
+        panel.logic.getParameterNode().preset = "fast"
+        self.assertEqual(panel.ui.presetComboBox.currentText, "fast")
+        self.assertFalse(panel.ui.registerButton.enabled)
+        self.assertTrue(panel.ui.registerButton.toolTip)
+        frame.exit()
+
+    def test_ResultIsShownAndTakenBackWithoutATrace(self) -> None:
+        logic, (fixed, moving) = RegistrationNetLogic(), self._pair()
+        transform = self._place(fixed, moving)
+        moved = [0.0, 0.0, 0.0]
+        moving.TransformPointToWorld((1.0, 2.0, 3.0), moved)
+        numpy.testing.assert_allclose(moved, (6.0, 2.0, 3.0))
+        self.assertEqual(logic.results(), [transform])
+        self.assertEqual(logic.checks(transform)[0]["name"], "Overlap")
+        for mode in logic.comparisons():
+            logic.compare(transform, mode, 0.5)
+        logic.chooseFigures(transform)
+        logic.remove(transform)
+        self.assertEqual(logic.results(), [])
+        self.assertIsNone(moving.GetParentTransformNode())
+        nodes = [slicer.mrmlScene.GetNthNode(k) for k in range(slicer.mrmlScene.GetNumberOfNodes())]
+        self.assertEqual([node.GetName() for node in nodes if node.GetAttribute("RegistrationNet.Run")], [])
+
+    def test_ChosenOutputHoldsAgainWhatItHeld(self) -> None:
+        fixed, moving = self._pair()
+        output = slicer.util.addVolumeFromArray(numpy.full((2, 3, 4), 7.0), name="chosen")
+        transform = self._place(fixed, moving, output)
+        self.assertEqual(slicer.util.arrayFromVolume(output).shape, (6, 7, 8))
+        RegistrationNetLogic().remove(transform)
+        self.assertTrue(numpy.array_equal(slicer.util.arrayFromVolume(output), numpy.full((2, 3, 4), 7.0)))
+
+    def _pair(self) -> tuple[Any, Any]:
+        values = numpy.arange(6 * 7 * 8.0).reshape(6, 7, 8)
+        return tuple(slicer.util.addVolumeFromArray(values, name=name) for name in ("fixed", "moving"))
+
+    def _place(self, fixed: Any, moving: Any, output: Any = None) -> Any:
+        """The transform of a result, as if found: 5 mm along the first axis."""
+        from RegistrationNetLib.core.mapping import Affine, Mapping
+        from RegistrationNetLib.engine.result import Registration
+        from RegistrationNetLib.scene import results, volumes
+
+        shift, image = numpy.eye(4), volumes.image_of(fixed)
+        shift[0, 3] = 5.0
+        check = dict.fromkeys(("value", "unit", "threshold", "source", "sentence"), "")
+        check |= {"name": "Overlap", "verdict": "good"}
+        report = {
+            "versions": {"registrationnet": ""},
+            "model": {"name": "none", "used": False},
+            "settings": {"transform": "rigid"},
+            "overall": check,
+            "checks": [check],
+        }
+        found = Registration(Mapping((Affine(shift),)), image, image, report)
+        return results.place(fixed, moving, found, into=results.Outputs(warped=output)).transform

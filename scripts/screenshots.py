@@ -19,7 +19,7 @@ os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "Resources" / "screenshots"
 WIDTH = 460
-_LONG = 300  # seconds
+_LONG = 900  # seconds, on a busy computer
 
 
 def main() -> None:
@@ -42,8 +42,13 @@ def take(app: Any, frame: Any, module: Any) -> None:
     fixed, moving = module.loadSampleData(None)
     panel.ui.fixedSelector.setCurrentNode(fixed)
     panel.ui.movingSelector.setCurrentNode(moving)
+    wait(app, lambda: bool(panel.ui.deviceNeedLabel.text))
     picture(app, frame, "panel-ready")
     slices(app, "slices-before")
+    folded = [panel.ui.extraCollapsibleButton, panel.ui.outputsCollapsibleButton, panel.ui.advancedCollapsibleButton]
+    sections(folded, panel, collapsed=False)
+    picture(app, frame, "panel-everything")
+    sections(folded, panel, collapsed=True)
     panel.ui.registerButton.click()
     wait(app, lambda: panel.ui.progressBar.value > 700)
     picture(app, frame, "panel-running")
@@ -53,6 +58,12 @@ def take(app: Any, frame: Any, module: Any) -> None:
     for mode in ("edges", "checkerboard", "jacobian"):
         panel.ui.compareComboBox.setCurrentIndex(panel.ui.compareComboBox.findData(mode))
         slices(app, f"slices-{mode}")
+
+
+def sections(buttons: list[Any], panel: Any, collapsed: bool) -> None:
+    """Fold or unfold them, and the stages among the advanced settings."""
+    for button in (*buttons, *panel.ui.advancedCollapsibleButton.findChildren("ctkCollapsibleButton")):
+        button.collapsed = collapsed
 
 
 def wait(app: Any, until: Callable[[], bool]) -> None:
@@ -68,7 +79,7 @@ def picture(app: Any, frame: Any, name: str) -> None:
     """The panel, as high as what it shows."""
     for _ in range(2):  # a layout settles in the second round
         app.processEvents()
-        frame.resize(WIDTH, frame.sizeHint().height())
+        frame.resize(WIDTH, frame.layout().heightForWidth(WIDTH))
     frame.grab().save(str(FOLDER / f"{name}.png"))
 
 

@@ -68,6 +68,18 @@ def test_the_catalogue_and_cmake_say_the_same() -> None:
     assert f'translate("qSlicerAbstractCoreModule", "{entry["category"]}")' in module
 
 
+def test_every_script_that_ctest_runs_is_there() -> None:
+    registered = {
+        (file.parent / script).relative_to(ROOT).as_posix().replace("${MODULE_NAME}", "RegistrationNet")
+        for file in (MODULE / "CMakeLists.txt", ROOT / "Testing/Python/CMakeLists.txt")
+        for script in re.findall(r"slicer_add_python_unittest\(SCRIPT ([^)\s]+)", file.read_text())
+    }
+    assert registered == {"RegistrationNet/RegistrationNet.py", "Testing/Python/RegistrationNetInSlicerTest.py"}
+    assert all((ROOT / script).exists() for script in registered)
+    assert "add_subdirectory(Python)" in (ROOT / "Testing/CMakeLists.txt").read_text()
+    assert "add_subdirectory(Testing)" in (ROOT / "CMakeLists.txt").read_text()
+
+
 def test_wheel_holds_the_library_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     wheel = zipfile.ZipFile(tmp_path / build.build_wheel(str(tmp_path)))

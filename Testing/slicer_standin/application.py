@@ -126,6 +126,7 @@ def _file(scene: Any, node: Any) -> None:
 def _close(app: Any) -> None:
     factory.unload_modules()
     app.moduleManager().deleteLater()
+    app.disconnect("startupCompleted()")  # modules of this session hear of no other
     app.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
     app.processEvents()
 

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import psutil
@@ -23,9 +24,12 @@ import psutil
 from RegistrationNetLib.core import errors
 from RegistrationNetLib.engine import parcel
 from RegistrationNetLib.engine.interpreter import python, python_path
+from RegistrationNetLib.engine.question import Question
 from RegistrationNetLib.engine.request import Request, put_request
 from RegistrationNetLib.engine.result import NOBODY, OnProgress, Registration, Watch
 from RegistrationNetLib.engine.worker import (
+    ANSWER,
+    ASK,
     CANCEL,
     ENDED,
     ERROR,
@@ -132,6 +136,27 @@ def warm_up() -> None:
     with _lock:
         if not any(worker.lives for worker in _idle):
             _idle.append(_Worker())
+
+
+class Enquiry:
+    """What a registration would need, asked of the worker that stands ready. It answers when it has time; where none
+    stands ready there is no answer."""
+
+    _numbers = count()
+
+    def __init__(self, question: Question) -> None:
+        self._number = next(self._numbers)
+        with _lock:
+            self._worker = next((worker for worker in _idle if worker.lives), None)
+        if self._worker is not None:
+            parcel.write_json(self._worker.folder / ASK, [self._number, question.to_dict()])
+
+    def answer(self) -> tuple[str, bool] | None:
+        """A sentence, and whether there is room for the registration as asked; None while there is no answer."""
+        if self._worker is None or not (self._worker.folder / ANSWER).exists():
+            return None
+        number, said, enough = json.loads((self._worker.folder / ANSWER).read_text())
+        return (said, enough) if number == self._number else None
 
 
 class _Worker:

@@ -35,24 +35,28 @@ class Plan:
 
 
 def levels(prepared: Prepared, settings: Refine) -> list[Plan]:
+    """What is refined on which voxels, of a prepared pair; see `plans`."""
+    return plans(prepared.fixed_grid, prepared.max_voxels, settings)
+
+
+def plans(full: Grid, max_voxels: int, settings: Refine) -> list[Plan]:
     """Coarse to fine; the coarsest has voxels of a few millimetres, and enough of them to say anything.
 
-    Where the images' own voxels are large, finer ones follow: windows and smoothing of two of these large voxels would
-    hide detail that the images show.
+    full: the fixed working grid. Where the images' own voxels are large, finer ones follow: windows and smoothing of
+    two of these large voxels would hide detail that the images show.
     """
-    full, stored = prepared.fixed_grid, stored_grid(prepared, settings)
     half = _halved(full)
     coarser = [_halved(half)]
     while coarser[-1].spacing.max() <= _COARSEST_MM and min(coarser[-1].shape) >= _SMALLEST_AXIS:
         coarser.append(_halved(coarser[-1]))
-    plans = [Plan(grid, grid, settings.steps_coarse) for grid in reversed(coarser[:-1])]
+    found = [Plan(grid, grid, settings.steps_coarse) for grid in reversed(coarser[:-1])]
     if min(half.shape) >= _SMALLEST_AXIS:
-        plans.append(Plan(half, half, settings.steps_half))
-    plans.append(Plan(full, stored, settings.steps_full))
-    finest = finest_grid(full, prepared.max_voxels, settings)
+        found.append(Plan(half, half, settings.steps_half))
+    found.append(Plan(full, _stored(full, settings), settings.steps_full))
+    finest = finest_grid(full, max_voxels, settings)
     if finest is not full:
-        plans.append(Plan(finest, finest, settings.steps_finer))
-    return plans
+        found.append(Plan(finest, finest, settings.steps_finer))
+    return found
 
 
 def finest_grid(full: Grid, max_voxels: int, settings: Refine) -> Grid:
@@ -64,7 +68,11 @@ def finest_grid(full: Grid, max_voxels: int, settings: Refine) -> Grid:
 
 def stored_grid(prepared: Prepared, settings: Refine) -> Grid:
     """On which the deformation is given in the end."""
-    return _halved(prepared.fixed_grid) if settings.field_grid == "half" else prepared.fixed_grid
+    return _stored(prepared.fixed_grid, settings)
+
+
+def _stored(full: Grid, settings: Refine) -> Grid:
+    return _halved(full) if settings.field_grid == "half" else full
 
 
 def like(level: Grid, grid: Grid) -> Grid:

@@ -30,7 +30,7 @@ def put_image(folder: Path, stem: str, image: Image | None) -> None:
     np.save(folder / f"{stem}.npy", np.ascontiguousarray(image.data))
     write_json(
         folder / f"{stem}.json",
-        {"grid": _grid(image.grid), "background": image.background, "name": image.name},
+        {"grid": plain_grid(image.grid), "background": image.background, "name": image.name},
     )
 
 
@@ -39,7 +39,7 @@ def get_image(folder: Path, stem: str) -> Image | None:
         return None
     header = json.loads((folder / f"{stem}.json").read_text())
     data = np.load(folder / f"{stem}.npy", allow_pickle=False)
-    return Image(data, _as_grid(header["grid"]), header["background"], header["name"])
+    return Image(data, as_grid(header["grid"]), header["background"], header["name"])
 
 
 def put_mapping(folder: Path, stem: str, mapping: Mapping | None) -> None:
@@ -51,7 +51,7 @@ def put_mapping(folder: Path, stem: str, mapping: Mapping | None) -> None:
             steps.append({"affine": step.matrix.tolist()})
         else:
             np.save(folder / f"{stem}-{index}.npy", step.field)
-            steps.append({"grid": _grid(step.grid), "inverted": step.inverted})
+            steps.append({"grid": plain_grid(step.grid), "inverted": step.inverted})
     write_json(folder / f"{stem}.json", steps)
 
 
@@ -64,7 +64,7 @@ def get_mapping(folder: Path, stem: str) -> Mapping | None:
             steps.append(Affine(np.array(step["affine"])))
         else:
             field = np.load(folder / f"{stem}-{index}.npy", allow_pickle=False)
-            steps.append(Displacement(field, _as_grid(step["grid"]), step["inverted"]))
+            steps.append(Displacement(field, as_grid(step["grid"]), step["inverted"]))
     return Mapping(tuple(steps))
 
 
@@ -117,9 +117,11 @@ def get_registration(folder: Path) -> Registration:
     return Registration(mapping, warped, jacobian, json.loads((folder / "report.json").read_text()))
 
 
-def _grid(grid: Grid) -> dict[str, Any]:
+def plain_grid(grid: Grid) -> dict[str, Any]:
+    """Plain JSON values."""
     return {"shape": list(grid.shape), "voxel_to_world": grid.voxel_to_world.tolist()}
 
 
-def _as_grid(value: dict[str, Any]) -> Grid:
+def as_grid(value: dict[str, Any]) -> Grid:
+    """The reverse of `plain_grid`."""
     return Grid((value["shape"][0], value["shape"][1], value["shape"][2]), np.array(value["voxel_to_world"]))

@@ -17,7 +17,8 @@ from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.mapping import Affine
 from RegistrationNetLib.core.ratio import correlation_ratio, soft_classes
 from RegistrationNetLib.core.similarity import LocalCorrelation
-from RegistrationNetLib.engine.prepare import Prepared, otsu
+from RegistrationNetLib.core.threshold import otsu
+from RegistrationNetLib.engine.prepare import Prepared
 
 LEAST_OVERLAP = 0.5
 """Of what the smaller field of view could share; a pose with less is pushed back."""

@@ -17,13 +17,13 @@ from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.core.resample import warp
+from RegistrationNetLib.core.threshold import otsu
 from RegistrationNetLib.engine.settings import Prepare
 
 PADDING_HU = -1500.0  # no tissue, nor air, is below; scanners write -2048, -3024 or the like outside their circle
 _AIR_HU, _FAT_HU = -700.0, -30.0  # at most, what there is least dense
 _PADDING_SHARE = 0.02  # of the border
 _ANISOTROPY = 2.0  # more than this between a working grid's spacings would make its smoothing lopsided
-_BINS = 256
 _FEWEST_MASKED = 200  # voxels of a user's mask; fewer than an affine and a few windows need to mean anything
 
 
@@ -109,19 +109,6 @@ def foreground(values: Tensor | NDArray[np.floating]) -> NDArray[np.bool_]:
         for index in range(len(slices)):
             slices[index] = ndimage.binary_fill_holes(slices[index])
     return body
-
-
-def otsu(volume: NDArray[np.floating]) -> float:
-    """The threshold in [0, 1] that parts the histogram into the two classes farthest apart (Otsu 1979)."""
-    counts, edges = np.histogram(volume, bins=_BINS, range=(0, 1))
-    middles = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)
-    above = below[-1] - below
-    total = np.cumsum(counts * middles)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        spread = below * above * (total / below - (total[-1] - total) / above) ** 2
-    best = np.flatnonzero(spread >= np.nanmax(spread) * (1 - 1e-9)) if np.nanmax(spread) > 0 else [0]
-    return float(edges[1:][best].mean())
 
 
 def working_grids(fixed: Grid, moving: Grid, max_voxels: int) -> tuple[Grid, Grid]:

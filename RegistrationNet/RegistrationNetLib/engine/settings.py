@@ -102,8 +102,8 @@ class Refine(Checked):
     symmetric: Annotated[
         bool,
         Knob(
-            "Treat both images alike: exchanging the fixed and the moving image gives the inverse; takes two to three "
-            "times as long"
+            "The same result whichever of the two images is the fixed one: exchanged, they give exactly the way back; "
+            "takes two to three times as long"
         ),
     ] = False
     field_grid: Annotated[

@@ -18,8 +18,9 @@ from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.mapping import Affine
 from RegistrationNetLib.core.ratio import soft_classes
 from RegistrationNetLib.core.slabs import spread
+from RegistrationNetLib.core.threshold import otsu
 from RegistrationNetLib.engine.pose import LEAST_OVERLAP, about, coarse
-from RegistrationNetLib.engine.prepare import Prepared, otsu
+from RegistrationNetLib.engine.prepare import Prepared
 
 _CELLS = 2500  # of the fixed image's content; the voxel size follows from it
 _CLASSES = 4

@@ -154,7 +154,8 @@ def _consistency(symmetric: bool, side_mm: float) -> Check:
         "consistency",
         "not measured",
         "cannot tell",
-        "It takes a registration of both ways: turn on 'symmetric' among the advanced settings (--refine-symmetric).",
+        "It takes a registration of both ways: turn on 'Same result both ways' among the advanced settings "
+        "(--refine-symmetric).",
         side_mm,
     )
 

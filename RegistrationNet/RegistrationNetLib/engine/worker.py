@@ -4,7 +4,9 @@ Whoever asks writes the folder of a request into `FOLDER/next.json` and gets the
 `similarity.jsonl`, line by line, `preview-0`, `preview-1` ..., and in the end what was found or `error.json`, then
 `ended`. A file `cancel` asks to stop. From the second request on
 PyTorch, the network and the GPU's context are loaded already. The worker leaves when its parent or its folder is gone,
-or after a while without a request. A package that it lacks it names in `FOLDER/missing.json`.
+or after a while without a request. A package that it lacks it names in `FOLDER/missing.json`. In between it answers
+what a registration would need: `FOLDER/ask.json` holds a number and a question, `FOLDER/answer.json` the number, a
+sentence and whether there is room.
 
 Files, not pipes: Slicer starts Python through a launcher, which need not hand on what is written to it.
 """
@@ -20,18 +22,20 @@ import traceback
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import psutil
 
 from RegistrationNetLib.core import errors
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.engine import parcel
+from RegistrationNetLib.engine.question import Question
 from RegistrationNetLib.engine.request import get_request
 from RegistrationNetLib.engine.result import Watch
 
 NEXT, CANCEL, ERROR, ENDED, PID = "next.json", "cancel", "error.json", "ended", "pid.json"
 PROGRESS, SIMILARITY, MISSING = "progress.jsonl", "similarity.jsonl", "missing.json"
+ASK, ANSWER = "ask.json", "answer.json"
 POLL_S = 0.02
 _IDLE_S = 600.0
 _LOOK_S = 1.0
@@ -51,9 +55,11 @@ def serve(folder: Path, parent: int, idle_s: float = _IDLE_S) -> None:
     """Answer one request after the other."""
     asked = looked = time.monotonic()
     while time.monotonic() - asked < idle_s:
-        order = _next(folder)
+        order, question = _once(folder / NEXT), _once(folder / ASK)
+        if question is not None:
+            _foretell(folder, *question)
         if order is not None:
-            _answer(order, parent)
+            _answer(Path(order), parent)
             asked = time.monotonic()
         elif time.monotonic() - looked > _LOOK_S:
             if not (folder.exists() and psutil.pid_exists(parent)):
@@ -62,14 +68,26 @@ def serve(folder: Path, parent: int, idle_s: float = _IDLE_S) -> None:
         time.sleep(POLL_S)
 
 
-def _next(folder: Path) -> Path | None:
-    """Where the next request lies, once."""
+def _once(file: Path) -> Any:
+    """What stands in it, which is gone then; None where there is none."""
     try:
-        order = Path(json.loads((folder / NEXT).read_text()))
-        (folder / NEXT).unlink()
+        found = json.loads(file.read_text())
+        file.unlink()
     except FileNotFoundError:
         return None
-    return order
+    return found
+
+
+def _foretell(folder: Path, number: int, question: dict[str, Any]) -> None:
+    """A question that cannot be answered is not: it stands in the way of no registration."""
+    from RegistrationNetLib.engine.forecast import forecast
+
+    try:
+        found = forecast(Question.from_dict(question))
+    except Exception:
+        traceback.print_exc()
+    else:
+        parcel.write_json(folder / ANSWER, [number, found.said, found.enough])
 
 
 def _answer(order: Path, parent: int) -> None:

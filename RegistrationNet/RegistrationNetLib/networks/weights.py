@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "trained"
 """The shipped files: NETWORK.safetensors is a network's default, NETWORK-PURPOSE.safetensors another of its."""
 SUFFIX = ".safetensors"
+_LONGEST_HEADER = 100_000_000  # bytes that the format allows; a damaged file may claim any number
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Card:
 
     network, config: as for `registry.create`. spacing: mm along d, h and w of the upright images trained on, None for
     the image's own. intensity: name of the preparation's intensity scheme. version: of these weights.
+    purpose: which images they are for: `body` in words, `modality` ("MR", "CT" or "any"), and from and to how many mm
+    what an image shows may measure, `left_right_mm`, `front_back_mm`, `head_foot_mm`; empty where that is not known.
     metrics: on validation cases; command, machine, hours: how they were made.
     """
 
@@ -43,6 +46,7 @@ class Card:
     command: str = ""
     machine: str = ""
     hours: float = 0.0
+    purpose: dict[str, Any] = field(default_factory=dict)
 
 
 def shipped() -> dict[str, Path]:
@@ -74,6 +78,7 @@ def save(
     command: str = "",
     machine: str = "",
     hours: float = 0.0,
+    purpose: dict[str, Any] | None = None,
     half: bool = False,
 ) -> Card:
     """Write a network made by `registry.create` with its card; an existing file is replaced once all is written.
@@ -95,6 +100,7 @@ def save(
         command,
         machine,
         hours,
+        purpose or {},
     )
     state = {key: _stored(value, half) for key, value in network.state_dict().items()}
     metadata = {"card": json.dumps(asdict(card))}
@@ -120,6 +126,20 @@ def read_card(path: Path, name: str | None = None) -> Card:
     if name is not None:
         _expect_network(path, card, name)
     return card
+
+
+def glance(path: Path) -> Card:
+    """The card alone, its checksum not compared, for a list that has to be there at once.
+
+    Raises WeightsError as `read_card`.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+            head = start + file.read(min(int.from_bytes(start, "little"), _LONGEST_HEADER))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return _described(path, head)[0]
 
 
 def load(path: Path, name: str | None = None, **config: Any) -> nn.Module:
@@ -185,24 +205,31 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise WeightsError(f"The weights file '{path}' cannot be read ({error.strerror}); check its place.") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> WeightsError:
+    return WeightsError(f"The weights file '{path}' cannot be read ({error.strerror}); check its place.")
 
 
 def _card(path: Path, blob: bytes) -> Card:
+    card, sha256 = _described(path, blob)
+    if sha256 != _checksum(*_split(blob)):
+        raise WeightsError(f"'{path.name}' is damaged (its SHA-256 checksum does not match); download it again.")
+    return card
+
+
+def _described(path: Path, blob: bytes) -> tuple[Card, str]:
+    """The card, and the checksum that the file should have, from its first bytes."""
     try:
-        header, tensors = _split(blob)
-        metadata = header["__metadata__"]
-        intact = metadata["sha256"] == _checksum(header, tensors)
+        metadata = _split(blob)[0]["__metadata__"]
         card = json.loads(metadata["card"])
         spacing = card.pop("spacing")
-        card = Card(**card, spacing=None if spacing is None else tuple(spacing))
+        return Card(**card, spacing=None if spacing is None else tuple(spacing)), metadata["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f"'{path.name}' is damaged or was not saved by RegistrationNet (no model card); download it again."
         ) from error
-    if not intact:
-        raise WeightsError(f"'{path.name}' is damaged (its SHA-256 checksum does not match); download it again.")
-    return card
 
 
 def _split(blob: bytes) -> tuple[dict[str, Any], bytes]:

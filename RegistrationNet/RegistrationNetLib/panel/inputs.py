@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from RegistrationNetLib.scene import transforms, volumes
+from RegistrationNetLib.scene import outputs, transforms, volumes
 
 PAIRS = {"Hints": "guiding points", "Landmarks": "measuring points", "Labels": "structures"}
 """Fields that need both sides, and what they are called."""
 
 
 def problems(parameters: Any) -> dict[str, str]:
-    """A sentence for each field that keeps the registration from starting: fixed, moving, initial, extra."""
+    """A sentence for each field that keeps the registration from starting: fixed, moving, initial, extra, output."""
     found = {
         "fixed": _volume(parameters.fixed, "fixed"),
         "moving": _volume(parameters.moving, "moving") or _same(parameters),
         "initial": _initial(parameters),
         "extra": _extra(parameters),
     }
+    if not (found["fixed"] or found["moving"]):
+        into = parameters.outputTransform, parameters.outputVolume
+        found["output"] = outputs.problem(*into, parameters.fixed, parameters.moving)
     return {field: sentence for field, sentence in found.items() if sentence}
 
 
@@ -57,7 +60,7 @@ def refining(parameters: Any) -> str:
     """What keeps a result from being refined, in a sentence; empty where nothing does."""
     fixed, moving = parameters.fixedRefinePoints, parameters.movingRefinePoints
     if fixed is moving is parameters.refineRegion is None:
-        return "Choose a region where the result is wrong, or points that belong together there."
+        return "Choose a region where the result is wrong, or points."
     return _unpaired(fixed, moving, "points to refine by", counted=True)
 
 

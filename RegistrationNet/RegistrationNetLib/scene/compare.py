@@ -14,8 +14,9 @@ from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.scene import runs, views, volumes
 from RegistrationNetLib.scene.runtime import slicer, vtk
 
-Mode = Literal["fixed", "warped", "blend", "checkerboard", "edges", "difference", "jacobian"]
-"""fixed and warped, shown in turn, make a flicker; edges are the warped volume's, over the fixed one."""
+Mode = Literal["fixed", "warped", "earlier", "blend", "checkerboard", "edges", "difference", "jacobian"]
+"""Two shown in turn make a flicker; earlier is the warped volume of the result that this one refines; edges are the
+warped volume's, over the fixed one."""
 
 _TILE_MM = 25.0
 _EDGES = 92.0  # percent of the body's voxels whose brightness changes less
@@ -31,11 +32,19 @@ def show(transform: Any, mode: Mode, opacity: float = 0.5) -> None:
     plain = {"fixed": (warped, 0.0), "warped": (warped, 1.0), "blend": (warped, opacity)}
     if mode in plain:
         foreground, alpha = plain[mode]
+    elif mode == "earlier":
+        foreground, alpha = _there(transform, before_refining(transform), "result before refining"), 1.0
     elif mode == "jacobian":
         foreground, alpha = _member(transform, "jacobian"), views.HEATMAP_OPACITY
     else:
         foreground, alpha = runs.member(transform, mode) or _made(transform, mode, fixed, warped), 1.0
     views.show_over(transform.GetScene(), fixed, foreground, alpha)
+
+
+def before_refining(transform: Any) -> Any | None:
+    """The warped volume of the result that this one refines; None where it refines none that is there."""
+    earlier = runs.refined_by(transform)
+    return None if earlier is None else runs.member(earlier, "warped")
 
 
 def checkerboard(one: Image, other: Image) -> NDArray[np.float32]:

@@ -18,8 +18,8 @@ from RegistrationNetLib.engine.job import Job
 from RegistrationNetLib.engine.request import Request
 from RegistrationNetLib.engine.result import NOBODY, OnProgress, Reference, Registration, Watch
 from RegistrationNetLib.engine.settings import Settings
-from RegistrationNetLib.scene import marks, transforms, volumes
-from RegistrationNetLib.scene.results import SceneResult, place
+from RegistrationNetLib.scene import marks, outputs, transforms, volumes
+from RegistrationNetLib.scene.results import Outputs, SceneResult, place
 
 
 class RunningJob(Protocol):
@@ -46,12 +46,14 @@ class SceneJob:
         parent: Any | None,
         similarity: list[tuple[float, float]],
         earlier: Any | None = None,
+        into: Outputs | None = None,
     ) -> None:
         """parent: transform node under which the moving volume is registered.
         similarity: filled while the job runs, with voxel size (mm) and similarity of each iteration.
         earlier: transform of the result that this one refines.
+        into: nodes that take the result; one that is gone by then is made anew.
         """
-        self._job, self._similarity, self._earlier = job, similarity, earlier
+        self._job, self._similarity, self._earlier, self._into = job, similarity, earlier, into
         self._fixed, self._moving = fixed, moving
         self._moving_from_world = None if parent is None else transforms.from_world(parent)
         self._warp_again = volumes.is_labels(moving) or not volumes.lies_on_lattice(moving, parent)
@@ -83,7 +85,13 @@ class SceneJob:
             if self._warp_again:
                 registration = self._from_own_voxels(registration)
             self._result = place(
-                self._fixed, self._moving, registration, self._moving_from_world, self._similarity, self._earlier
+                self._fixed,
+                self._moving,
+                registration,
+                self._moving_from_world,
+                self._similarity,
+                self._earlier,
+                self._into,
             )
         return self._result
 
@@ -115,6 +123,8 @@ def register_nodes(
     moving_labels: Any = ...,
     fixed_landmarks: Any = ...,
     moving_landmarks: Any = ...,
+    output_transform: Any = ...,
+    output_volume: Any = ...,
     wait: Literal[True] = ...,
     on_progress: OnProgress | None = ...,
     watch: Watch = ...,
@@ -143,6 +153,8 @@ def register_nodes(
     moving_labels: Any = ...,
     fixed_landmarks: Any = ...,
     moving_landmarks: Any = ...,
+    output_transform: Any = ...,
+    output_volume: Any = ...,
     wait: Literal[False],
     on_progress: OnProgress | None = ...,
     watch: Watch = ...,
@@ -170,6 +182,8 @@ def register_nodes(
     moving_labels: Any = None,
     fixed_landmarks: Any = None,
     moving_landmarks: Any = None,
+    output_transform: Any = None,
+    output_volume: Any = None,
     wait: bool = True,
     on_progress: OnProgress | None = None,
     watch: Watch = NOBODY,
@@ -189,6 +203,8 @@ def register_nodes(
     fixed_hints, moving_hints: point lists that guide the registration, in the same order.
     fixed_labels, moving_labels: segmentations or label maps, and fixed_landmarks, moving_landmarks: point lists, that
     only measure the result; segments belong together by name, labels by value, points by order.
+    output_transform, output_volume: a transform and a volume node (for a label map such a one) that take the result in
+    place of new ones; what they held comes back when the result is removed.
     wait: False returns at once with a SceneJob (`cancel`, `done`, `poll`, `result`).
     on_progress: called with stage, fraction 0..1 and a sentence, in the calling thread.
     watch: who looks on while the deformation is refined, in the calling thread too.
@@ -196,6 +212,7 @@ def register_nodes(
     """
     _require_pair(fixed_node, moving_node)
     _require_not_applied(initial_transform, moving_node)
+    into = _outputs(output_transform, output_volume, fixed_node, moving_node)
     chosen = settings or Settings.preset(preset)
     fixed = _image(fixed_node)
     request = Request(
@@ -214,7 +231,8 @@ def register_nodes(
         ),
         reference=reference_of(fixed_labels, moving_labels, fixed_landmarks, moving_landmarks),
     )
-    job = begin(request, (fixed_node, moving_node), moving_node.GetParentTransformNode(), on_progress, watch, start)
+    parent = moving_node.GetParentTransformNode()
+    job = begin(request, (fixed_node, moving_node), parent, on_progress, watch, start, into=into)
     return job.result() if wait else job
 
 
@@ -226,11 +244,22 @@ def begin(
     watch: Watch,
     start: Start,
     earlier: Any | None = None,
+    into: Outputs | None = None,
 ) -> SceneJob:
-    """A job under way for a fixed and a moving node; parent, earlier: as for `SceneJob`."""
+    """A job under way for a fixed and a moving node; parent, earlier, into: as for `SceneJob`."""
     similarity: list[tuple[float, float]] = []
     underway = start(request, on_progress, _noting(watch, similarity))
-    return SceneJob(underway, *nodes, parent, similarity, earlier)
+    return SceneJob(underway, *nodes, parent, similarity, earlier, into)
+
+
+def _outputs(transform: Any | None, volume: Any | None, fixed: Any, moving: Any) -> Outputs:
+    for node in (transform, volume):
+        if node is not None:
+            require_in_scene(node)
+    why = outputs.problem(transform, volume, fixed, moving)
+    if why:
+        raise InputError(why)
+    return Outputs(transform, volume)
 
 
 def _noting(watch: Watch, values: list[tuple[float, float]]) -> Watch:

@@ -9,7 +9,7 @@ from typing import Any
 
 from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.engine.result import Registration
-from RegistrationNetLib.scene import curve, heatmap, runs, transforms, volumes
+from RegistrationNetLib.scene import curve, heatmap, outputs, runs, transforms, volumes
 from RegistrationNetLib.scene.runtime import slicer, vtk
 from RegistrationNetLib.scene.tables import table_node
 
@@ -53,6 +53,14 @@ class SceneResult:
     report: dict[str, Any]
 
 
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """Nodes of the scene that take a result; None for a new one."""
+
+    transform: Any | None = None
+    warped: Any | None = None
+
+
 def place(
     fixed: Any,
     moving: Any,
@@ -60,6 +68,7 @@ def place(
     moving_from_world: Any | None = None,
     similarity: Sequence[tuple[float, float]] = (),
     earlier: Any | None = None,
+    into: Outputs | None = None,
 ) -> SceneResult:
     """Put a registration into the scene of its two volumes, and the moving volume under its transform.
 
@@ -67,6 +76,7 @@ def place(
         (`transforms.from_world`); None where it had no parent transform.
     similarity: voxel size (mm) and similarity of each iteration, for a plot; none for no plot.
     earlier: transform of the result that this one refines.
+    into: nodes of the scene that take the transform and the warped volume; without them new ones do.
     On any error the scene is left as it was.
     """
     scene = moving.GetScene()
@@ -81,10 +91,11 @@ def place(
     table = table_node(f"{base} quality", columns)
     colors = heatmap.colour_table()
     own = [] if moving_from_world is None else [_node_of(moving_from_world, f"{moving.GetName()} own transform")]
-    with all_or_nothing(scene, moving):
-        for node in (colors, transform, affine, *own, warped, jacobian, table):
-            node.SetName(scene.GetUniqueNameByString(node.GetName()))
-            scene.AddNode(node)
+    with all_or_nothing(scene, moving) as before:
+        taken = into or Outputs()
+        transform, warped = _put(scene, transform, taken.transform), _put(scene, warped, taken.warped)
+        for node in (colors, affine, *own, jacobian, table):
+            _put(scene, node)
         for node in (transform, affine):
             _tell_origin(node, fixed, moving, registration.report)
         runs.remember(transform, moving, earlier)
@@ -99,9 +110,9 @@ def place(
             made["own transform"] = own[0]
         if similarity:
             made |= curve.add(scene, similarity, base)
-        folder = _folder(scene, base, list(made.values()), beside=moving)
+        folder = _folder(scene, base, [node for node in made.values() if node.GetID() not in before], beside=moving)
         made |= {"colors": colors, "legend": legend}
-        runs.belong(transform, made, folder, registration.report["settings"])
+        runs.belong(transform, made, folder, registration.report["settings"], before)
     return SceneResult(
         transform, affine, warped, jacobian, legend, colors, table, moving_parent, folder, registration.report
     )
@@ -117,20 +128,32 @@ def checks_of(transform: Any) -> list[dict[str, str]]:
 
 
 @contextmanager
-def all_or_nothing(scene: Any, moving: Any) -> Iterator[None]:
-    """One undoable step; when it fails, every node it added goes and the moving volume is under its old parent."""
+def all_or_nothing(scene: Any, moving: Any) -> Iterator[set[str]]:
+    """One undoable step; when it fails, every node it added goes, those it wrote into hold what they held, and the
+    moving volume is under its old parent. Gives the IDs of the nodes that were there before."""
     scene.SaveStateForUndo()
     nodes, items, parent = set(_ids(scene)), set(runs.items_of(scene)), moving.GetTransformNodeID()
     try:
-        yield
+        yield nodes
     except BaseException:
         moving.SetAndObserveTransformNodeID(parent)
         hierarchy: Any = runs.hierarchy_of(scene)
         for item in [item for item in runs.items_of(scene) if item not in items]:
             hierarchy.RemoveItem(item, False, False)
-        for node in reversed([node for node in _ids(scene) if node not in nodes]):
-            scene.RemoveNode(scene.GetNodeByID(node))
+        added = [scene.GetNodeByID(node) for node in _ids(scene) if node not in nodes]
+        for node in reversed(added):
+            if outputs.written(node) is not None:
+                outputs.restore(node)
+            scene.RemoveNode(node)
         raise
+
+
+def _put(scene: Any, made: Any, into: Any | None = None) -> Any:
+    """A node that is in no scene yet into the scene, or its content into the node that was chosen for it."""
+    if into is not None and into.GetScene() is scene:
+        return outputs.write(into, made)
+    made.SetName(scene.GetUniqueNameByString(made.GetName()))
+    return scene.AddNode(made)
 
 
 def _ids(scene: Any) -> list[str]:

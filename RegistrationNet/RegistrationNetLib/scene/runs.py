@@ -6,9 +6,11 @@ All of it lies in the nodes themselves, so that a run can be removed from a scen
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 from uuid import uuid4
 
+from RegistrationNetLib.scene import outputs
 from RegistrationNetLib.scene.runtime import vtk
 from RegistrationNetLib.scene.views import slice_views
 
@@ -35,18 +37,30 @@ def remember(transform: Any, moving: Any, earlier: Any | None = None) -> None:
     transform.SetAttribute(_OPACITY, json.dumps(opacities))
 
 
-def belong(transform: Any, nodes: dict[str, Any], folder: int, settings: dict[str, Any]) -> None:
-    """Nodes, by what they are, and a folder of the subject hierarchy, to the run of its transform."""
+def belong(
+    transform: Any, nodes: dict[str, Any], folder: int, settings: dict[str, Any], before: Collection[str]
+) -> None:
+    """Nodes, by what they are, and a folder of the subject hierarchy, to the run of its transform.
+
+    before: IDs of the nodes that the scene had; what keeps the former content of those belongs to the run too.
+    """
+    scene = transform.GetScene()
     transform.SetAttribute(SETTINGS, json.dumps(settings))
     for what, node in nodes.items():
-        join(transform, node, what)
-    hierarchy: Any = hierarchy_of(transform.GetScene())
+        join(transform, node, what, before)
+    for node in nodes_of(scene):
+        if node.GetID() not in before and outputs.written(node) is not None:
+            node.SetAttribute(RUN, transform.GetAttribute(RUN))
+    hierarchy: Any = hierarchy_of(scene)
     hierarchy.SetItemAttribute(folder, RUN, transform.GetAttribute(RUN))
 
 
-def join(transform: Any, node: Any, what: str) -> None:
-    """A node, with what displays and stores it, to the run of a transform, where `member` finds it as `what`."""
-    for own in (node, *_attached(node)):
+def join(transform: Any, node: Any, what: str, before: Collection[str] = ()) -> None:
+    """A node, with what displays and stores it, to the run of a transform, where `member` finds it as `what`.
+
+    before: IDs of what displayed and stored it already, which does not belong to the run.
+    """
+    for own in (node, *(one for one in _attached(node) if one.GetID() not in before)):
         own.SetAttribute(RUN, transform.GetAttribute(RUN))
     if node is not transform:
         _refer(transform, _MEMBER + what, node)
@@ -79,18 +93,20 @@ def settings_of(transform: Any) -> dict[str, Any]:
 
 
 def remove(transform: Any) -> None:
-    """Take a run back: its nodes go, what it had moved lies as before, and slice views show what they did, as far as
-    that is still there and they show the run's."""
+    """Take a run back: its nodes go, those it was written into hold what they held, what it had moved lies as before,
+    and slice views show what they did, as far as that is still there and they show the run's."""
     scene, run = transform.GetScene(), transform.GetAttribute(RUN)
     nodes = [node for node in nodes_of(scene) if node.GetAttribute(RUN) == run]
-    ids = {node.GetID() for node in nodes}
+    formers = [node for node in nodes if outputs.written(node) is not None]
+    stay = [outputs.written(former) for former in formers]
+    ids, gone = ({node.GetID() for node in nodes if node not in without} for without in ([], stay))
     scene.StartState(scene.BatchProcessState)
     try:
         for view in slice_views(scene):
             _restore_view(view, transform, ids)
-        before = transform.GetNodeReference(_PARENT)
+        before, (_, moving) = transform.GetNodeReference(_PARENT), pair(transform)
         for node in (node for node in _transformable(scene) if node.GetID() not in ids):
-            if node.GetTransformNodeID() in ids:
+            if node.GetTransformNodeID() in (ids if node is moving else gone):
                 node.SetAndObserveTransformNodeID(_parent_before(node, transform, before))
         for later in transforms(scene):
             if later.GetNodeReferenceID(_PARENT) in ids:  # when it is taken back, this run is no longer there
@@ -98,11 +114,14 @@ def remove(transform: Any) -> None:
         hierarchy: Any = hierarchy_of(scene)
         for item in items_of(scene):
             node = hierarchy.GetItemDataNode(item)
-            if hierarchy.GetItemAttribute(item, RUN) == run or (node is not None and node.GetID() in ids):
+            if hierarchy.GetItemAttribute(item, RUN) == run or (node is not None and node.GetID() in gone):
                 hierarchy.RemoveItem(item, False, False)
+        for former in formers:
+            outputs.restore(former)
         # A volume that is still shown and lost its display node would be given a new one.
         for node in sorted(nodes, key=lambda node: bool(node.IsA("vtkMRMLDisplayNode"))):
-            scene.RemoveNode(node)
+            if node not in stay:
+                scene.RemoveNode(node)
     finally:
         scene.EndState(scene.BatchProcessState)
 

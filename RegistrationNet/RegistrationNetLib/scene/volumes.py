@@ -26,6 +26,9 @@ from RegistrationNetLib.scene.runtime import slicer, vtk
 _SAMPLES_PER_AXIS = 17
 """Points along each axis that find where a nonlinear parent puts a volume."""
 
+_GLIMPSED = 48
+"""Voxels along an axis that show well enough what a volume is of."""
+
 _RIGHT_ANGLE = 1e-3
 """Largest cosine between two axes that still counts as a right angle."""
 
@@ -64,6 +67,26 @@ def local_image(node: Any) -> Image:
     if not finite.all():
         data = np.where(finite, data, background).astype(data.dtype)
     return Image(data[None], local_grid(node), background, node.GetName())
+
+
+def glimpse(node: Any) -> Image:
+    """Some of a volume's voxels, evenly apart, at most 48 along each axis; parent transforms left out. At once, however
+    large the volume; it must hold one (`problem`)."""
+    image = node.GetImageData()
+    values = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(*reversed(image.GetDimensions()))
+    steps = [-(-n // _GLIMPSED) for n in values.shape]
+    some = values[tuple(slice(None, None, step) for step in steps)]
+    seen = np.where(np.isfinite(some), some, 0)
+    whole = local_grid(node)
+    return Image(seen[None], Grid(seen.shape, whole.voxel_to_world @ np.diag([*steps, 1.0])), name=node.GetName())
+
+
+def modality(node: Any) -> str:
+    """As DICOM has it ("CT", "MR" ...), where the volume came from there; else empty."""
+    hierarchy = node.GetScene().GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode")
+    item = 0 if hierarchy is None else hierarchy.GetItemByDataNode(node)
+    name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
+    return str(hierarchy.GetItemAttribute(item, name) or "") if item else ""
 
 
 def is_labels(node: Any) -> bool:

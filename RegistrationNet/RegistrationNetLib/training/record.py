@@ -119,6 +119,7 @@ class Record:
                 command=self.command,
                 machine=f"{devices.describe(next(network.parameters()).device)}, {platform.platform()}",
                 hours=round(state.seconds / 3600, 3),
+                purpose=self.settings.purpose,
                 half=True,
             )
 

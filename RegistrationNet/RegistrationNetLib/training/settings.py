@@ -102,6 +102,7 @@ class Train(Checked):
 
     network: Annotated[str, Knob("One that 'registrationnet models' lists, or your own as my_network.py:MyNet")]
     switches: dict[str, Any] = field(default_factory=dict)
+    purpose: dict[str, Any] = field(default_factory=dict)
     start: Annotated[str, Knob("File of weights to go on from; empty for a fresh network")] = ""
     name: Annotated[str, Knob("What the weights will be called; the network's name if empty")] = ""
     training_data: Annotated[str, Knob("What was learnt from, for the model card")] = "not stated"

@@ -8,7 +8,8 @@ import pytest
 from RegistrationNetLib.core.errors import InputError
 from RegistrationNetLib.core.grid import Grid
 from RegistrationNetLib.core.image import Image
-from RegistrationNetLib.engine.prepare import foreground, otsu, prepare, working_grid
+from RegistrationNetLib.core.threshold import otsu
+from RegistrationNetLib.engine.prepare import foreground, prepare, working_grid
 from RegistrationNetLib.engine.settings import Prepare
 
 SIZE = 24

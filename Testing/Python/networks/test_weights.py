@@ -22,6 +22,7 @@ ABOUT: dict[str, Any] = {
     "training_data": "phantoms of seed 1 to 9",
     "licence": "Apache-2.0",
     "version": "1",
+    "purpose": {"body": "lungs", "modality": "CT"},
 }
 
 
@@ -190,6 +191,24 @@ def test_shipped_weights_are_named_and_others_are_paths(monkeypatch: pytest.Monk
     monkeypatch.setattr(weights, "FOLDER", file.parent)
     assert weights.named(file.stem) == file
     assert weights.named("folder/mine.safetensors") == Path("folder/mine.safetensors")
+
+
+def test_a_glance_sees_the_card_in_the_first_bytes(file: Path, tmp_path: Path):
+    card = weights.read_card(file)
+    file.write_bytes(file.read_bytes()[:-1])  # what comes after is not looked at
+    assert weights.glance(file) == card
+    for damaged in (b"", b"no header here", file.read_bytes()[:100]):
+        file.write_bytes(damaged)
+        with pytest.raises(WeightsError, match="damaged"):
+            weights.glance(file)
+    with pytest.raises(WeightsError, match="cannot be read"):
+        weights.glance(tmp_path / "none.safetensors")
+
+
+def test_a_card_from_before_there_was_a_purpose_has_none(tmp_path: Path, network: nn.Module):
+    path = tmp_path / "old.safetensors"
+    weights.save(path, network, **{name: value for name, value in ABOUT.items() if name != "purpose"})
+    assert weights.read_card(path).purpose == {}
 
 
 def test_whatever_is_shipped_can_be_loaded_is_small_and_says_where_it_is_from():

@@ -11,6 +11,7 @@ pytest.importorskip("slicer", reason="slicer-core is not installed here.")
 import numpy as np
 import slicer
 
+from RegistrationNetLib.engine import job
 from RegistrationNetLib.scene import job as scene_job
 from RegistrationNetLib.scene import volumes
 from slicer_standin.factory import load_module
@@ -20,6 +21,13 @@ from Testing.Python.panel.cases import Slow
 from Testing.Python.scene.cases import FIXED_GRID, MOVING_GRID, image_on
 
 FILE = Path(__file__).parents[3] / "RegistrationNet/RegistrationNet.py"
+
+
+@pytest.fixture(autouse=True)
+def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing computes beside the tests."""
+    monkeypatch.setattr(job, "warm_up", lambda: None)
+    monkeypatch.setattr(job, "_idle", [])
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
 """The panel as a person uses it: what it asks for, what it shows while it computes, and what it puts into the scene."""
 
+import importlib.util
 import sys
+import unittest
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +13,7 @@ import slicer
 
 from RegistrationNetLib.core.errors import RegistrationError
 from RegistrationNetLib.core.image import Image
+from RegistrationNetLib.engine.settings import PRESETS, Settings
 from RegistrationNetLib.panel import packages
 from RegistrationNetLib.panel import run as runs_of_panel
 from RegistrationNetLib.scene import volumes
@@ -28,6 +31,20 @@ def test_the_module_names_itself_and_its_category(module: Any) -> None:
 
 def test_its_own_tests_pass(app: Any, module: Any) -> None:
     sys.modules["RegistrationNet"].RegistrationNetTest().runTest()
+
+
+def test_what_ctest_runs_in_slicer_passes(app: Any, module: Any) -> None:
+    """As `slicer.testing.runUnitTest` loads it."""
+    path = FILE.parents[1] / "Testing/Python/RegistrationNetInSlicerTest.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    tests = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tests)
+    result = unittest.TestResult()
+    unittest.TestLoader().loadTestsFromModule(tests).run(result)
+    assert [text for _, text in (*result.errors, *result.failures)] == []
+    assert result.testsRun == 2
 
 
 def test_slicer_has_every_name_that_the_module_and_its_form_use() -> None:
@@ -146,7 +163,7 @@ def test_register_shows_progress_and_places_the_result(panel: Any, two: Any, sta
     assert ui.statusLabel.text.startswith("Done in ")
     assert slicer.mrmlScene.GetNumberOfNodes() > nodes
     assert ui.resultComboBox.currentText == "followup to baseline (deformable)"
-    assert "Folded voxels inside the body" in panel.lights._labels[1].text
+    assert "Folded voxels inside the body" in panel.lights.labels[1].text
 
 
 def test_what_the_panel_shows_is_what_is_registered(panel: Any, two: Any, started: list[Slow]) -> None:
@@ -245,6 +262,23 @@ def test_advanced_fields_follow_the_preset_and_keep_what_was_changed(panel: Any,
     panel.ui.presetComboBox.setCurrentText("fast")
     assert fields["refine__steps_full"].read() == 2
     assert fields["refine__window"].read() == 3
+
+
+def test_settings_have_plain_names_and_none_that_is_gone(panel: Any) -> None:
+    from RegistrationNetLib.panel.advanced import LABELS
+
+    fields = {name.partition("__")[2] for name in panel.advanced._fields}
+    assert set(LABELS) <= fields
+    assert len(set(LABELS.values())) == len(LABELS)
+
+
+def test_fields_show_every_preset_as_it_is(panel: Any, two: Any) -> None:
+    """With as few digits as they need."""
+    for preset in PRESETS:
+        panel.ui.presetComboBox.setCurrentText(preset)
+        shown = {name: field.read() for name, field in panel.advanced._fields.items()}
+        settings = Settings.preset(preset).to_dict()
+        assert shown == {name: settings[name.split("__")[0]][name.split("__")[1]] for name in shown}
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_last_value() -> None:
@@ -357,4 +391,31 @@ def test_the_phantom_is_sample_data_that_is_drawn_here(
     assert shown()[:2] == (fixed.GetID(), moving.GetID())
     panel.ui.fixedSelector.setCurrentNode(fixed)
     panel.ui.movingSelector.setCurrentNode(moving)
+    assert panel.ui.registerButton.enabled
+
+
+def test_results_go_into_chosen_nodes_which_hold_again_what_they_held(
+    panel: Any, two: Any, started: list[Slow]
+) -> None:
+    ui = panel.ui
+    transform, volume = ui.outputTransformSelector.addNode(), ui.outputVolumeSelector.addNode()
+    before = names()
+    ui.registerButton.click()
+    started[0].ended = True
+    panel.onLook()
+    assert panel._chosen() is transform
+    assert volume.GetImageData() is not None
+    ui.removeButton.click()
+    assert names() == before
+    assert volume.GetImageData() is None
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    assert hierarchy.GetItemByDataNode(volume)
+
+
+def test_an_output_that_cannot_be_is_said_beside_it(panel: Any, two: Any) -> None:
+    panel.ui.outputVolumeSelector.setCurrentNode(two[0])
+    assert "'baseline' itself is registered" in panel.ui.outputProblemLabel.text
+    assert not panel.ui.registerButton.enabled
+    panel.ui.outputVolumeSelector.setCurrentNode(None)
+    assert panel.ui.outputProblemLabel.text == ""
     assert panel.ui.registerButton.enabled

@@ -32,7 +32,7 @@ def plain(label: Any) -> str:
 
 def lights(panel: Any) -> list[Any]:
     """The labels that are not hidden."""
-    return [label for label in panel.lights._labels if label.text]
+    return panel.lights.labels
 
 
 def box_on(node: str = "vtkMRMLMarkupsROINode") -> Any:
@@ -173,3 +173,68 @@ def test_the_region_of_any_kind_is_kept_with_the_scene(panel: Any, done: Any, tm
     panel.onSceneChanged()
     assert panel.ui.refineRegionSelector.currentNode().GetName() == "drawn"
     assert plain(lights(panel)[0]).startswith("\u2716 Bad Overall")
+
+
+def test_of_many_checks_those_that_ask_for_a_look_stay_and_the_rest_is_folded_away(panel: Any, module: Any) -> None:
+    module.widgetRepresentation().show()
+    said = ["look", "look", "cannot tell", "good", "good", "good"]
+    empty = dict.fromkeys(("value", "unit", "sentence", "threshold", "source"), "")
+    checks = [empty | {"name": f"check {k}", "verdict": verdict} for k, verdict in enumerate(said)]
+    panel.ui.resultsCollapsibleButton.collapsed = False
+    fold = panel.lights._fold
+    panel.lights.show(checks)
+    assert fold.visible
+    assert fold.collapsed
+    assert fold.text == "More checks: 1 cannot tell, 3 good"
+    assert [label.text.count("Look") for label in lights(panel)] == [1, 1, 0, 0, 0, 0]
+    assert [label.text for label in panel.lights._seen.labels if "check" in label.text] == [
+        label.text for label in lights(panel)[:2]
+    ]
+    panel.lights.show(checks[:1] + checks[3:])  # few: nothing is folded
+    assert not fold.visible
+    assert len(lights(panel)) == 4
+    panel.lights.show([checks[4], *checks[2:]])
+    assert "check 4" in panel.lights._seen.labels[0].text  # the whole, however good
+    assert not any(label.text for label in panel.lights._seen.labels[1:])
+
+
+def test_a_refined_result_and_the_one_before_are_seen_in_turn(panel: Any, done: Any, started: list[Slow]) -> None:
+    ui = panel.ui
+    assert [ui.flickerComboBox.itemText(k) for k in range(ui.flickerComboBox.count)] == ["the fixed volume"]
+    ui.refineRegionSelector.setCurrentNode(box_on())
+    ui.refineButton.click()
+    started[1].ended = True
+    panel.onLook()
+    ui.flickerComboBox.setCurrentIndex(ui.flickerComboBox.findData("earlier"))
+    ui.flickerCheckBox.checked = True
+    seen = []
+    for _ in range(4):
+        panel.onFlickerTick()
+        assert shown_in_red()[2] == 1.0
+        seen.append(shown_in_red()[1])
+    earlier, refined = (runs.member(one, "warped").GetID() for one in (done, panel._chosen()))
+    assert seen == [earlier, refined, earlier, refined]
+    ui.removeButton.click()
+    assert [ui.flickerComboBox.itemText(k) for k in range(ui.flickerComboBox.count)] == ["the fixed volume"]
+
+
+def test_table_and_plot_come_beside_the_slices_and_go(app: Any, panel: Any, done: Any, started: list[Slow]) -> None:
+    views, selection = app.layoutManager(), app.applicationLogic().GetSelectionNode()
+    before = views.layout
+    panel.ui.figuresCheckBox.checked = True
+    assert views.layout == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotTableView != before
+    assert selection.GetActiveTableID() == runs.member(done, "table").GetID()
+    panel.ui.registerButton.click()
+    started[1].watch.similarity(2.0, 0.5)
+    started[1].ended = True
+    panel.onLook()
+    newer = panel._chosen()
+    assert selection.GetActiveTableID() == runs.member(newer, "table").GetID()
+    assert selection.GetActivePlotChartID() == runs.member(newer, "similarity plot").GetID()
+    panel.ui.figuresCheckBox.checked = False
+    assert views.layout == before
+    panel.ui.figuresCheckBox.checked = True
+    panel.ui.removeButton.click()
+    panel.ui.removeButton.click()
+    assert not panel.ui.figuresCheckBox.checked
+    assert views.layout == before
