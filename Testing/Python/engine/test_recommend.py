@@ -93,9 +93,9 @@ def test_recipes_say_what_their_networks_are_for_and_real_scans_are_told_apart(d
     recipes = {file.stem: Train.read(file) for file in files}
     trained = {name: (recipe.network, recipe.purpose) for name, recipe in recipes.items()}
     expected = {
-        "brain_ixi/t1/IXI012.nii.gz": "brain",
+        "brain_ixi/t1/IXI012.nii.gz": "brain-any",
         "brain_oasis/1000_t1.nii.gz": "",  # a brain without its head
-        "multimodal_t1_pd/PD.nii.gz": "brain",
+        "multimodal_t1_pd/PD.nii.gz": "brain-any",
         "hippocampus/images/hippocampus_001.nii.gz": "hippocampus",
         "lung_ct/baseline.mha": "",
         "lung_mri/0004H1.nii.gz": "",
