@@ -257,6 +257,13 @@ def apply(transform: Path, source: Path, output: Path, **options: Any) -> None:
 @click.option(
     "--local/--no-local", default=True, show_default=True, help="Look once more at the surroundings of each lesion."
 )
+@click.option(
+    "--criteria",
+    type=click.Choice(["recist", "irecist", "volumetric"]),
+    multiple=True,
+    help="Judge the response by this, with reasons (more than one may be given). It asks for what it needs of the "
+    "lesions: roles, organs, nodes.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @advanced
 def track(study: Path, output: Path, links: Path | None, **options: Any) -> None:

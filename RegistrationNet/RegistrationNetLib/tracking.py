@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from RegistrationNetLib.core.errors import Cancelled
-from RegistrationNetLib.core.grid import Points
+from RegistrationNetLib.core.errors import Cancelled, InputError
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.engine.constraints import Constraints
@@ -21,21 +20,24 @@ from RegistrationNetLib.lesions.follow import Tracking, follow
 from RegistrationNetLib.lesions.study import Study
 
 if TYPE_CHECKING:
+    from RegistrationNetLib.lesions.criteria import Assessment
     from RegistrationNetLib.lesions.table import Entry
     from RegistrationNetLib.lesions.word import Word
-
-_BODY_POINTS = 50_000
 
 
 @dataclass(frozen=True, eq=False)
 class Tracked:
     """A study followed. tracking: mappings, carried outlines, measures and events; words: what the reader said;
-    registrations: of each, in plain values, what it was between and how well it went; settings: theirs."""
+    registrations: of each, in plain values, what it was between and how well it went; settings: theirs. assessments: of
+    each follow-up that was outlined, by each criterion that was asked for; missing: what criteria could not judge for
+    want of."""
 
     tracking: Tracking
     words: tuple[Word, ...]
     settings: Settings
     registrations: tuple[dict[str, Any], ...]
+    assessments: dict[str, tuple[Assessment, ...]]
+    missing: tuple[str, ...] = ()
 
     @property
     def table(self) -> list[Entry]:
@@ -53,6 +55,7 @@ def track(
     protect: bool = True,
     local: bool = True,
     links: Sequence[str | Path | Word] = (),
+    criteria: Sequence[str] = (),
     on_progress: OnProgress | None = None,
     cancelled: IsCancelled | None = None,
     **choices: Any,
@@ -64,15 +67,18 @@ def track(
     protect: leave lesions out of what makes scans alike and keep their volume, so that growth is not hidden.
     local: look once more around each lesion.
     links: what a reader said of lesions, which always holds: tables, or words; the last one about two lesions counts.
+    criteria: "recist", "irecist", "volumetric": which judge the course.
     Raises InputError naming the row or file and the cure; Cancelled once `cancelled()` is true.
     """
     from RegistrationNetLib.files.links import read_links
     from RegistrationNetLib.files.studies import read_study
+    from RegistrationNetLib.lesions.course import CRITERIA, ask_early, course
 
     chosen = (settings or Settings.preset(preset)).with_values(**choices)
     heard = on_progress or (lambda stage, fraction, message: None)
     heard("read", 0.0, "Reading the scans")
     read = study if isinstance(study, Study) else read_study(study)
+    ask_early(read, criteria)
     words = [word for link in links for word in (read_links(link, read) if isinstance(link, str | Path) else [link])]
     engine = Registrations(chosen, cancelled or (lambda: False))
 
@@ -82,7 +88,13 @@ def track(
         heard(message, fraction, message)
 
     tracking = follow(read, engine, words, protect=protect, local=local, tell=tell)
-    return Tracked(tracking, tuple(words), chosen, tuple(engine.reports))
+    assessments, notes = {}, []
+    for name in criteria:
+        try:
+            assessments[name] = CRITERIA[name](course(tracking))
+        except InputError as error:  # what only follow-ups have shown to be missing is no reason to lose the rest
+            notes.append(str(error))
+    return Tracked(tracking, tuple(words), chosen, tuple(engine.reports), assessments, tuple(notes))
 
 
 def save(tracked: Tracked, folder: str | Path) -> list[str]:
@@ -98,17 +110,41 @@ def save(tracked: Tracked, folder: str | Path) -> list[str]:
 def summary(tracked: Tracked) -> list[str]:
     """What a person wants to read after a run: notes, and what became of how many lesions at each scan."""
     found = [(one.day, one.status) for one in tracked.table]
-    lines = [f"Note: {note}" for note in tracked.tracking.notes]
+    lines = [f"Note: {note}" for note in (*tracked.tracking.notes, *tracked.missing)]
     for scan in tracked.tracking.study.scans:
         counts = Counter(status for day, status in found if day == scan.day)
         told = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no lesions"
         lines.append(f"  {scan.name}: {told}")
+        lines += [f"    {name}: {' '.join(one.reasons)}" for name, one in _judged(tracked) if one.day == scan.day]
     return lines
 
 
+def _judged(tracked: Tracked) -> list[tuple[str, Assessment]]:
+    return [(name, one) for name, found in tracked.assessments.items() for one in found]
+
+
 def _report(tracked: Tracked) -> dict[str, Any]:
-    """What study.json says of how it was made."""
-    return {"settings": tracked.settings.to_dict(), "registrations": list(tracked.registrations)}
+    """What study.json says of how it was made, and of the response."""
+    judged = [
+        {
+            "criterion": name,
+            "date": one.day.isoformat(),
+            "response": one.response,
+            "target": one.target,
+            "non_target": one.non_target,
+            "new": one.new,
+            "total": None if one.total is None else asdict(one.total),
+            "reasons": one.reasons,
+        }
+        for name, one in _judged(tracked)
+    ]
+    settings = tracked.settings.to_dict()
+    return {
+        "settings": settings,
+        "registrations": list(tracked.registrations),
+        "response": judged,
+        "missing": list(tracked.missing),
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,13 +178,12 @@ class Registrations:
 
         return nudge(fixed, moving, mapping, hidden, apart)
 
-    def body(self, image: Image) -> Points:
+    def body(self, image: Image) -> Image:
         from RegistrationNetLib.engine.prepare import foreground
 
         low, high = np.percentile(image.scalar, (0.2, 99.8))
         values = np.clip((image.scalar - low) / max(high - low, 1e-9), 0, 1)
-        inside = np.argwhere(foreground(values))
-        return image.grid.to_world(inside[:: max(1, len(inside) // _BODY_POINTS)])
+        return Image(foreground(values)[None].astype(np.uint8), image.grid, name=f"body of {image.name}")
 
 
 def _outside(labels: Image) -> Image:

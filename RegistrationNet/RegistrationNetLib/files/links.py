@@ -16,7 +16,7 @@ from RegistrationNetLib.lesions.word import Place, Word
 
 COLUMNS = {
     "earlier_date": "of the earlier scan",
-    "earlier": "the lesion there: its label, or a point inside it as `x y z` in LPS mm",
+    "earlier": "the lesion there: its label or name, or a point inside it as `x y z` in LPS mm",
     "later_date": "of the later scan",
     "later": "the lesion there, in the same way",
     "same": "yes: these are one lesion; no: they are not",
@@ -61,7 +61,8 @@ def _word(row: Row, scans: dict[date, Scan]) -> Word:
 
 def _place(row: Row, side: str, scan: Scan) -> Place:
     said = row.needed(side)
-    lesion = next((one for one in scan.lesions or () if one.name == said), None)
+    called = {about.label: name for name, about in scan.about.items() if about.label}
+    lesion = next((one for one in scan.lesions or () if one.name == called.get(said, said)), None)
     if lesion is not None:
         return Place.of(lesion, scan.name)
     try:

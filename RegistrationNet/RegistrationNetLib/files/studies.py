@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,7 @@ from scipy import ndimage
 from RegistrationNetLib.core.errors import InputError
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.files.dicom import dicom_series
-from RegistrationNetLib.files.images import read_image, read_labels
+from RegistrationNetLib.files.images import read_image, read_labels, read_mask
 from RegistrationNetLib.files.points import read_points
 from RegistrationNetLib.files.segmentations import read_lesions
 from RegistrationNetLib.files.suffixes import IMAGES, SEGMENTATIONS, ends
@@ -30,10 +30,13 @@ COLUMNS = {
     "date": "day of the scan, as 2024-03-31; may be left out where the image is a DICOM folder, which says it",
     "image": "the scan: an image file or a DICOM folder, beside the table or with its whole path",
     "outlines": "the lesions drawn on this scan: a label map (one label a lesion), a mask of one value, whose separate "
-    "pieces are the lesions, or a Slicer segmentation (.seg.nrrd); `none` where somebody looked and found none; empty "
+    "pieces are the lesions, or a Slicer segmentation; `none` where somebody looked and found none; empty "
     "where nobody looked",
     "points": "lesions of which only a point is known: a file of points in LPS mm (.mrk.json, .fcsv, .csv)",
-    "lesions": "of the baseline: a table that says of each lesion what criteria ask for (columns below)",
+    "lesions": "a table that names this scan's lesions and says what criteria ask for (columns below); needed where a "
+    "lesion is first seen, so of the baseline as a rule",
+    "region": "of the baseline: a mask of where to look for lesions that nobody outlined (a brain mask, say); by "
+    "default the whole body",
     "patient": "name or number of the patient, the same in every row",
     "series": "which series of a DICOM folder with several, by its number in the list or its UID",
     "confirms": "date of the earlier scan whose finding this one was made to confirm (iRECIST)",
@@ -84,7 +87,16 @@ def _from_table(path: Path) -> Study:
     patients = {row["patient"] for row in rows if row["patient"]}
     if len(patients) > 1:
         raise InputError(f"'{path}' has scans of {', '.join(sorted(patients))}; write a table of its own for each.")
-    return _described(scans, [row for _, row in dated], path.parent, next(iter(patients), ""), notes)
+    return Study(
+        tuple(scans), next(iter(patients), ""), _region([row for _, row in dated], path.parent, notes), tuple(notes)
+    )
+
+
+def _region(rows: Sequence[Row], folder: Path, notes: list[str]) -> Image | None:
+    late = next((row for row in rows[1:] if row["region"]), None)
+    if late is not None:
+        raise InputError(f"{late.where} has a region, which belongs to the baseline; put it into that row.")
+    return read_mask(_path(rows[0]["region"], folder), on_note=notes.append) if rows[0]["region"] else None
 
 
 def _from_folder(folder: Path) -> Study:
@@ -171,8 +183,13 @@ def _scan(day: date, row: Row, folder: Path, notes: list[str]) -> Scan:
     try:
         image = read_image(_path(row.needed("image"), folder), series=row["series"] or None, on_note=notes.append)
         image = replace(image, name=Path(row["image"]).name)
-        lesions = None if not (row["outlines"] or row["points"]) else _lesions(row, folder, image, notes)
-        return Scan(day, image, lesions, row.day("confirms"), row.yes("markers_normal"))
+        looked = bool(row["outlines"] or row["points"])
+        lesions = _lesions(row, folder, image, notes) if looked else ()
+        about: dict[str, About] = {}
+        if row["lesions"]:
+            lesions, about = _described(lesions, _path(row["lesions"], folder))
+        confirms, markers = row.day("confirms"), row.yes("markers_normal")
+        return Scan(day, image, lesions if looked else None, about, confirms, markers)
     except InputError as error:
         said = str(error)
         raise error if said.startswith(row.where) else InputError(f"{row.where}: {said}") from error
@@ -200,37 +217,21 @@ def read_outlines(path: Path, on_note: Callable[[str], None]) -> tuple[Lesion, .
     return outlined(replace(labels, data=labels.data.astype(np.int32)))
 
 
-@dataclass(frozen=True)
-class _Described:
-    label: str
-    name: str
-    about: About
-
-
-def _described(scans: Sequence[Scan], rows: Sequence[Row], folder: Path, patient: str, notes: list[str]) -> Study:
-    """The study, its baseline's lesions named and described as their table says."""
-    late = next((row for row in rows[1:] if row["lesions"]), None)
-    if late is not None:
-        raise InputError(f"{late.where} has a table of lesions; it describes those of the baseline, so put it there.")
-    told = _read_about(_path(rows[0]["lesions"], folder)) if rows[0]["lesions"] else []
-    names = {one.label: one.name for one in told}
-    lesions = scans[0].lesions or ()
-    strange = [label for label in names if label not in {one.name for one in lesions}]
+def _described(lesions: tuple[Lesion, ...], path: Path) -> tuple[tuple[Lesion, ...], dict[str, About]]:
+    """The lesions with the names that their table gives them, and what it says of each."""
+    rows = {row.needed("lesion"): row for row in read_table(path, list(LESION_COLUMNS), ["lesion"])}
+    strange = [row for label, row in rows.items() if label not in {one.name for one in lesions}]
     if strange:
         known = ", ".join(one.name for one in lesions) or "none"
-        raise InputError(f"'{rows[0]['lesions']}' describes a lesion '{strange[0]}', but the baseline has: {known}.")
+        raise InputError(f"{strange[0].where} describes a lesion '{strange[0]['lesion']}', but this scan has: {known}.")
+    names = {label: row["name"] or label for label, row in rows.items()}
     named = tuple(replace(one, name=names.get(one.name, one.name)) for one in lesions)
-    first = replace(scans[0], lesions=named if scans[0].lesions is not None else None)
-    return Study((first, *scans[1:]), patient, {one.name: one.about for one in told}, tuple(notes))
-
-
-def _read_about(path: Path) -> list[_Described]:
-    rows = read_table(path, list(LESION_COLUMNS), ["lesion"])
-    return [_Described(row.needed("lesion"), row["name"] or row["lesion"], _about(row)) for row in rows]
+    return named, {names[label]: _about(row) for label, row in rows.items()}
 
 
 def _about(row: Row) -> About:
     role: Role | None = next((one for one in get_args(Role) if one == row["role"].lower()), None)
     if row["role"] and role is None:
         raise InputError(f"{row.where} says '{row['role']}' in 'role'; write target or non-target, or leave it empty.")
-    return About(row["type"], row["organ"] or None, role, row.yes("node"))
+    label = row["lesion"] if row["name"] else ""
+    return About(label, row["type"], row["organ"] or None, role, row.yes("node"))

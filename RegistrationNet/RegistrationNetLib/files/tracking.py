@@ -22,12 +22,22 @@ from RegistrationNetLib.lesions.table import Cell, cells, entries, header
 from RegistrationNetLib.lesions.word import Word
 
 LINKS = "links.csv"
+CANDIDATES = {
+    "date": "of the follow-up",
+    "sigma": "the largest difference from the baseline, in units of what is expected; above 0 where it is brighter",
+    "volume_mm3": "of where they differ",
+    "lesion": "the outlined lesion that it lies in or beside; empty where there is none",
+    **{f"baseline_{axis}": "its centre on the baseline, LPS mm" for axis in "xyz"},
+    **dict.fromkeys("xyz", "its centre on the follow-up, LPS mm"),
+}
+"""Columns of candidates.csv."""
 
 
 def write_tracking(tracking: Tracking, words: Sequence[Word], report: dict[str, Any], draft: Path) -> list[str]:
     """Every file into an empty folder; returns their names. report: further plain values for study.json."""
     rows = [cells(one) for one in entries(tracking)]
-    _write_table(rows, draft / "lesions.csv")
+    _write_table(rows, header(), draft / "lesions.csv")
+    _write_table(_candidates(tracking), list(CANDIDATES), draft / "candidates.csv")
     for scan, mapping in zip(tracking.study.scans[1:], tracking.mappings, strict=True):
         first = tracking.study.scans[0].name
         write_transform(mapping, draft / f"{first}_to_{scan.name}.h5")
@@ -51,9 +61,9 @@ def numbers(study: Study) -> dict[str, int]:
     return {name: number for number, name in enumerate(names, 1)}
 
 
-def _write_table(rows: Sequence[dict[str, Cell]], path: Path) -> None:
+def _write_table(rows: Sequence[dict[str, Cell]], columns: Sequence[str], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, header(), lineterminator="\n")
+        table = csv.DictWriter(file, columns, lineterminator="\n")
         table.writeheader()
         for row in rows:
             table.writerow({name: _cell(value) for name, value in row.items()})
@@ -85,7 +95,24 @@ def _document(tracking: Tracking, words: Sequence[Word], rows: Sequence[dict[str
         ],
         "links": [asdict(word) for word in words],
         "lesions": list(rows),
+        "candidates": _candidates(tracking),
     }
+
+
+def _candidates(tracking: Tracking) -> list[dict[str, Any]]:
+    """The rows of candidates.csv."""
+    return [
+        {
+            "date": day,
+            "sigma": one.sigma,
+            "volume_mm3": one.outline.volume_mm3,
+            "lesion": one.lesion or tracking.history.names.get((day, one.lesion_there), ""),
+            **{f"baseline_{axis}": value for axis, value in zip("xyz", one.center.tolist(), strict=True)},
+            **dict(zip("xyz", one.center_there.tolist(), strict=True)),
+        }
+        for day, found in tracking.candidates.items()
+        for one in found
+    ]
 
 
 def _timepoint(scan: Scan) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
-from RegistrationNetLib.core.grid import Points
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
+from RegistrationNetLib.lesions.candidates import Candidate, candidates
 from RegistrationNetLib.lesions.change import distinguishable, relative_change
 from RegistrationNetLib.lesions.events import Change, ChangeTest, History, Node, Timepoint, by_volume, history
 from RegistrationNetLib.lesions.forward import Forward, carried, forward, whole_outline
@@ -26,7 +26,7 @@ from RegistrationNetLib.lesions.simulate import Residuals
 from RegistrationNetLib.lesions.study import Scan, Study, box_around, label_map, solid
 from RegistrationNetLib.lesions.word import Place, Word
 
-_REGISTERED, _LOOKED_AGAIN = 0.8, 0.9
+_REGISTERED, _LOOKED_AGAIN, _LISTED = 0.75, 0.85, 0.95
 """Shares of the work that are done after these stages."""
 _MEASURED_MM = 15.0
 """Of the image around a lesion, when it is measured."""
@@ -42,16 +42,17 @@ class Engine(Protocol):
     def nudge(self, fixed: Image, moving: Image, mapping: Mapping, hidden: Image, apart: Image | None) -> Affine:
         """See `engine.nearby.nudge`."""
 
-    def body(self, image: Image) -> Points:
-        """World points of the body, (N, 3) LPS mm."""
+    def body(self, image: Image) -> Image:
+        """A mask of the body on the image's grid."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tracking:
     """mappings: baseline world -> each follow-up's, after the second look around lesions. again: what that found, by
     timepoint. forwards: baseline lesions on each follow-up, by timepoint and name. history: of the scans on which
-    lesions were outlined or clicked. measures: of each lesion with an outline, by timepoint and name. protected:
-    lesions were kept out of the registration's way.
+    lesions were outlined or clicked. measures: of each lesion with an outline, by timepoint and name.
+    candidates: where each follow-up differs from the baseline, by timepoint. protected: lesions were kept out of the
+    registration's way.
     """
 
     study: Study
@@ -61,6 +62,7 @@ class Tracking:
     forwards: dict[Node, Forward]
     history: History
     measures: dict[Node, Measures]
+    candidates: dict[str, tuple[Candidate, ...]]
     protected: bool
 
     @property
@@ -86,10 +88,11 @@ def follow(
     """words: what a reader said of lesions, which always holds. protect: keep lesions out of the registration's way.
     local: look once more around each lesion."""
     scans = study.scans
+    body = engine.body(scans[0].image)
     series = registered(
         study,
         lambda here, there, to_here: _register(study, engine, here, there, to_here, protect),
-        engine.body(scans[0].image),
+        body.grid.to_world(np.argwhere(body.scalar)),
         lambda fraction, message: tell(_REGISTERED * fraction, message),
     )
     mappings: list[Mapping] = []
@@ -113,8 +116,14 @@ def follow(
         for lesion in scan.lesions or ()
         if not lesion.clicked
     }
+    tell(_LISTED, "Looking for what nobody outlined")
+    region = body if study.region is None else study.region
+    differing = {
+        scan.name: candidates(scans[0].image, scan.image, mapping, region, study.baseline, scan.lesions or ())
+        for scan, mapping in zip(scans[1:], mappings, strict=True)
+    }
     told = _history(study, series, mappings, measures, words)
-    return Tracking(study, series, tuple(mappings), again, forwards, told, measures, protect)
+    return Tracking(study, series, tuple(mappings), again, forwards, told, measures, differing, protect)
 
 
 def expected_error_mm(series: Series, lesion: Lesion) -> float:
@@ -169,7 +178,9 @@ def _history(
         ]
         for here, _ in steps
     ]
-    known = [(Place.of(one, study.scans[0].name), one.name) for one in study.baseline]
+    places = [(Place.of(one, study.scans[0].name), one.name) for one in study.baseline]
+    labels = [(place, study.about(study.scans[0].name, name).label) for place, name in places]
+    known = [*labels, *places]  # a label is no new lesion's name, though its lesion has another
     return history(times, ways, errors, words, _tested(study, measures), known)
 
 

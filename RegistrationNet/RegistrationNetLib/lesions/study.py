@@ -23,8 +23,12 @@ _ON_LATTICE = 0.01
 
 @dataclass(frozen=True)
 class About:
-    """What a reader says of a lesion besides its outline; only criteria ask for it."""
+    """What a reader says of a lesion besides its outline; only criteria ask for it.
 
+    label: what it is called in the outlines, where the reader gave it another name.
+    """
+
+    label: str = ""
     kind: str = ""
     organ: str | None = None
     role: Role | None = None
@@ -35,14 +39,16 @@ class About:
 class Scan:
     """One timepoint.
 
-    lesions: None where nobody looked for them; empty where a reader found none.
+    lesions: None where nobody looked for them; empty where a reader found none. about: of some of them, by name.
     confirms: the date of the scan whose finding this one was made to confirm. markers_normal: tumour markers.
-    Raises InputError for lesions of one name, or an outline that was not drawn on this image.
+    Raises InputError for lesions of one name, what is said about one that is not there, or an outline that was not
+    drawn on this image.
     """
 
     day: date
     image: Image
     lesions: tuple[Lesion, ...] | None = None
+    about: Mapping[str, About] = field(default_factory=dict)
     confirms: date | None = None
     markers_normal: bool | None = None
 
@@ -50,6 +56,10 @@ class Scan:
         twice = [name for name, count in Counter(one.name for one in self.lesions or ()).items() if count > 1]
         if twice:
             raise InputError(f"Two lesions of {self.day} are called '{twice[0]}'; give each a name of its own.")
+        unknown = sorted(set(self.about) - {one.name for one in self.lesions or ()})
+        if unknown:
+            known = ", ".join(sorted(one.name for one in self.lesions or ())) or "none"
+            raise InputError(f"There is no lesion '{unknown[0]}' on the scan of {self.day}; its lesions are: {known}.")
         for lesion in self.lesions or ():
             if not (lesion.clicked or on_lattice(lesion.outline.grid, self.image.grid)):
                 raise InputError(
@@ -70,14 +80,15 @@ class Scan:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """scans: the first is the baseline. about: of lesions, by their name at baseline. notes: what reading corrected.
+    """scans: the first is the baseline. region: a mask of the baseline, where lesions that nobody outlined may be;
+    everywhere in the body, if None. notes: what reading corrected.
 
     Raises InputError unless there are two scans or more, of different dates, the earliest first.
     """
 
     scans: tuple[Scan, ...]
     patient: str = ""
-    about: Mapping[str, About] = field(default_factory=dict)
+    region: Image | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -88,12 +99,10 @@ class Study:
                 raise InputError(f"Two scans are of {after.day}. Give each its own date, or leave one out.")
             if before.day > after.day:
                 raise InputError(f"The scan of {after.day} comes after that of {before.day}; put the earliest first.")
-        unknown = sorted(set(self.about) - {one.name for one in self.baseline})
-        if unknown:
-            known = ", ".join(sorted(one.name for one in self.baseline)) or "none"
-            raise InputError(
-                f"There is no lesion '{unknown[0]}' on the baseline of {self.scans[0].day}; its lesions are: {known}."
-            )
+
+    def about(self, timepoint: str, lesion: str) -> About:
+        """What was said of a lesion of a scan."""
+        return next(scan.about.get(lesion, About()) for scan in self.scans if scan.name == timepoint)
 
     @property
     def baseline(self) -> tuple[Lesion, ...]:

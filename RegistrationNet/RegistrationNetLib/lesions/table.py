@@ -20,8 +20,8 @@ from RegistrationNetLib.lesions.study import About
 Cell = str | float | bool | None
 
 COLUMNS = {
-    "lesion": "its name over time: as in the baseline; new ones get a number; 3a and 3b is what 3 split into, 3+5 what 3 "
-    "and 5 merged to",
+    "lesion": "its name over time: as in the baseline; new ones get a number; 3a and 3b are what 3 split into, 3+5 "
+    "what 3 and 5 merged to",
     "date": "of the scan",
     "label": "its label, segment or point in that scan's own outlines; empty where it is not outlined there",
     "status": "baseline, stable, grown, shrunk, present (a click, so no size), new, merged, split, reappeared, "
@@ -122,8 +122,10 @@ class _Told:
         seen = [scan.name for scan in self.study.scans if scan.lesions is not None]
         return seen[seen.index(timepoint) + 1]
 
-    def _about(self, name: str) -> About:
-        return self.study.about.get(name, About())
+    def _about(self, node: Node) -> About:
+        """As said where it was first seen; of what merged, nothing."""
+        first, *others = self.origins[node]
+        return About() if others else self.study.about(*first)
 
     def _seen(self, node: Node) -> Entry:
         event, measures = self.came.get(node), self.measures.get(node)
@@ -144,8 +146,8 @@ class _Told:
             self.history.names[node],
             self.days[node[0]],
             event.kind if event else "baseline",
-            self._about(root or ""),
-            node[1],
+            self._about(node),
+            self.study.about(*node).label or node[1],
             event,
             self._alternatives(event),
             measures,
@@ -161,7 +163,8 @@ class _Told:
         forward = self.tracking.forwards[timepoint, name]
         status = "outside" if forward.lesion is None else "carried"
         doubt = self._doubt(name, timepoint)
-        return Entry(name, self.days[timepoint], status, self._about(name), forward=forward, notes=doubt)
+        about = self.study.about(self.study.scans[0].name, name)
+        return Entry(name, self.days[timepoint], status, about, forward=forward, notes=doubt)
 
     def _absent(self, timepoint: str) -> Iterator[Entry]:
         """Lesions that were outlined at an earlier scan and neither are here nor have become others."""
@@ -177,7 +180,7 @@ class _Told:
                 self.history.names[node],
                 self.days[timepoint],
                 kind,
-                self._about(root or ""),
+                self._about(node),
                 event=event if here else None,
                 alternatives=self._alternatives(event) if here else (),
                 forward=forward,
