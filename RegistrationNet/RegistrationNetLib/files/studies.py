@@ -201,7 +201,8 @@ def _lesions(row: Row, folder: Path, image: Image, notes: list[str]) -> tuple[Le
         found = read_outlines(_path(row["outlines"], folder), notes.append)
     if row["points"]:
         points = read_points(_path(row["points"], folder), grid=image.grid)
-        names = [label or str(number) for number, label in enumerate(points.labels, 1)]
+        taken = {"", *(one.name for one in found)}
+        names = [f"point {number}" if label in taken else label for number, label in enumerate(points.labels, 1)]
         found += tuple(clicked(name, point) for name, point in zip(names, points.points, strict=True))
     return found
 

@@ -24,7 +24,7 @@ from RegistrationNetLib.lesions.likeness import alike_locally
 from RegistrationNetLib.lesions.study import Scan, Study
 
 RETURNS_MM, RETURNS_SHARE = 1.0, 0.95
-"""A loop returns where so much of the body ends within so many mm of where it began."""
+"""A loop returns where all lesions and so much of the body end within so many mm of where they began."""
 _PLACES, _WINDOWS = 4000, 300
 """Of the body, at which loops are followed and scans are compared."""
 
@@ -60,7 +60,7 @@ class Loop:
 
     @property
     def returns(self) -> bool:
-        return self.returning >= RETURNS_SHARE
+        return self.returning >= RETURNS_SHARE and max(self.at_lesions_mm.values(), default=0.0) <= RETURNS_MM
 
     def in_words(self) -> str:
         """A sentence for the reader."""

@@ -200,6 +200,8 @@ class _Told:
         return name if not others and timepoint == self.study.scans[0].name else None
 
     def _doubt(self, lesion: str | None, timepoint: str) -> tuple[str, ...]:
+        if timepoint == self.study.scans[0].name:
+            return ()
         error = max(
             (
                 loop.at_lesions_mm.get(lesion or "", 0.0)

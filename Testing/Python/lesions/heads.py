@@ -3,14 +3,16 @@
 Between scans the head turns, shifts and is swirled, which keeps every volume. Lesions are bright balls of the anatomy.
 """
 
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from RegistrationNetLib.anatomy import Head
 from RegistrationNetLib.core.grid import Grid, Points
 from RegistrationNetLib.core.image import Image
-from RegistrationNetLib.core.mapping import Affine
+from RegistrationNetLib.core.mapping import Affine, Displacement, Mapping
 from RegistrationNetLib.lesions.lesion import outlined
 from RegistrationNetLib.lesions.study import Scan
 from RegistrationNetLib.phantom import Swirl, Truth
@@ -65,3 +67,33 @@ def timepoint(time: int, balls: Balls, look: bool = True, voxel_mm: float = 4.0)
     """look: whether somebody outlined its lesions."""
     image, labels = scan(time, balls, voxel_mm)
     return Scan(FIRST + timedelta(days=60 * time), image, outlined(labels) if look else None)
+
+
+def truth(here: int, there: int, bump_mm: float = 0.0, at: ArrayLike = (0.0, 0.0, 0.0)) -> Mapping:
+    """One scan's world to another's, to about 0.01 mm; bump_mm: an error of that length in x around a point of the
+    earlier scan's world."""
+    middle = pose(here).undo((0.0, -2.0, -5.0))
+    grid = Grid.of((60, 70, 60), (4.0, 4.0, 4.0), np.eye(3)[:, ::-1], middle - 4.0 * (np.array((60, 70, 60)) - 1) / 2)
+    points = grid.points()
+    field = carried(points, here, there) - points
+    field[..., 0] += bump_mm * np.exp(-((points - at) ** 2).sum(-1) / (2 * 18.0**2))
+    return Mapping((Displacement(np.moveaxis(field, -1, 0).astype(np.float32), grid),))
+
+
+@dataclass(frozen=True, eq=False)
+class Oracle:
+    """An engine that knows the truth, unless it was told to err. heard: what it was asked, in order."""
+
+    errs: dict[tuple[int, int], tuple[float, ArrayLike]] = field(default_factory=dict)
+    heard: list[tuple[str, Image | None, Image | None]] = field(default_factory=list)
+
+    def register(self, fixed: Image, moving: Image, keep: Image | None, apart: Image | None) -> Mapping:
+        here, there = int(fixed.name[-1]), int(moving.name[-1])
+        self.heard.append((f"{here}{there}", keep, apart))
+        return truth(here, there, *self.errs.get((here, there), ()))
+
+    def nudge(self, fixed: Image, moving: Image, mapping: Mapping, hidden: Image, apart: Image | None) -> Affine:
+        return Affine(np.eye(4))
+
+    def body(self, image: Image) -> Image:
+        return Image((image.data > 100).astype(np.uint8), image.grid)
