@@ -273,6 +273,8 @@ def track(study: Path, output: Path, links: Path | None, **options: Any) -> None
     lists the others), or a folder: files with the date in their name, those of outlines with 'lesions' too, or a DICOM
     folder for each scan. Outlines are label maps (a label for each lesion) or masks (a piece for each lesion).
 
+    A stopped run goes on when it is started again.
+
     \b
     Example: registrationnet track study.csv -o tracked
       study.csv:  date,image,outlines
@@ -280,12 +282,12 @@ def track(study: Path, output: Path, links: Path | None, **options: Any) -> None
                   2024-03-05,ct2.nii.gz,ct2_lesions.nii.gz
     """
     from RegistrationNetLib import tracking
-    from RegistrationNetLib.files.tracking import LINKS
+    from RegistrationNetLib.files.tracking import KEPT, LINKS
 
     said = [path for path in (output / LINKS, links) if path is not None and (path is links or path.exists())]
     chosen = {name: value for name, value in options.items() if value is not None}
     with progress() as on_progress:
-        tracked = tracking.track(study, links=said, on_progress=on_progress, **chosen)
+        tracked = tracking.track(study, links=said, keep_in=output / KEPT, on_progress=on_progress, **chosen)
     written = tracking.save(tracked, output)
     for line in tracking.summary(tracked):
         click.echo(line)

@@ -57,6 +57,7 @@ def track(
     links: Sequence[str | Path | Word] = (),
     criteria: Sequence[str] = (),
     on_progress: OnProgress | None = None,
+    keep_in: str | Path | None = None,
     cancelled: IsCancelled | None = None,
     **choices: Any,
 ) -> Tracked:
@@ -68,6 +69,8 @@ def track(
     local: look once more around each lesion.
     links: what a reader said of lesions, which always holds: tables, or words; the last one about two lesions counts.
     criteria: "recist", "irecist", "volumetric": which judge the course.
+    keep_in: folder in which registrations are kept as they are made, and found by a later run on the same scans,
+    outlines and settings.
     Raises InputError naming the row or file and the cure; Cancelled once `cancelled()` is true.
     """
     from RegistrationNetLib.files.links import read_links
@@ -80,7 +83,7 @@ def track(
     read = study if isinstance(study, Study) else read_study(study)
     ask_early(read, criteria)
     words = [word for link in links for word in (read_links(link, read) if isinstance(link, str | Path) else [link])]
-    engine = Registrations(chosen, cancelled or (lambda: False))
+    engine = Registrations(chosen, cancelled or (lambda: False), None if keep_in is None else Path(keep_in))
 
     def tell(fraction: float, message: str) -> None:
         if engine.cancelled():
@@ -153,9 +156,25 @@ class Registrations:
 
     settings: Settings
     cancelled: IsCancelled
+    keep_in: Path | None = None
     reports: list[dict[str, Any]] = field(default_factory=list)
 
     def register(self, fixed: Image, moving: Image, keep: Image | None, apart: Image | None) -> Mapping:
+        """As kept from an earlier run, or anew."""
+        from RegistrationNetLib.files.shelf import kept, key_of, put
+
+        if self.keep_in is None:
+            mapping, report = self.computed(fixed, moving, keep, apart)
+        else:
+            key = key_of((fixed, moving, keep, apart), self.settings.to_dict())
+            found = kept(self.keep_in, key)
+            mapping, report = found or put(self.keep_in, key, *self.computed(fixed, moving, keep, apart))
+        self.reports.append(report)
+        return mapping
+
+    def computed(
+        self, fixed: Image, moving: Image, keep: Image | None, apart: Image | None
+    ) -> tuple[Mapping, dict[str, Any]]:
         """What cannot be kept of its volume (in linear or symmetric registrations) is only left out."""
         from RegistrationNetLib.engine.register import register
 
@@ -169,9 +188,8 @@ class Registrations:
             constraints=Constraints(volume=keep if bends else None),
             cancelled=self.cancelled,
         )
-        kept = ("fixed", "moving", "versions", "device", "similarity", "jacobian", "overall", "notes", "seconds_total")
-        self.reports.append({name: found.report[name] for name in kept})
-        return found.mapping
+        told = ("fixed", "moving", "versions", "device", "similarity", "jacobian", "overall", "notes", "seconds_total")
+        return found.mapping, {name: found.report[name] for name in told}
 
     def nudge(self, fixed: Image, moving: Image, mapping: Mapping, hidden: Image, apart: Image | None) -> Affine:
         from RegistrationNetLib.engine.nearby import nudge

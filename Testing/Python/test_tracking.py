@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from Python.lesions.heads import FIRST, Balls, Oracle, carried, scan
 from RegistrationNetLib import tracking
 from RegistrationNetLib.cli import main
+from RegistrationNetLib.core.errors import Cancelled
 from RegistrationNetLib.files.images import read_labels, write_image
 from RegistrationNetLib.files.transforms import read_transform
 from RegistrationNetLib.lesions.table import header
@@ -45,15 +46,16 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> None:
+def known(monkeypatch: pytest.MonkeyPatch) -> Oracle:
     """No time is spent on registering."""
     oracle = Oracle()
 
-    def register(self, fixed, moving, keep, apart):
+    def computed(self, fixed, moving, keep, apart):
         named = (replace(image, name=image.name.partition(".")[0]) for image in (fixed, moving))
-        return oracle.register(*named, keep, apart)
+        return oracle.register(*named, keep, apart), {"asked": len(oracle.heard)}
 
-    monkeypatch.setattr(tracking.Registrations, "register", register)
+    monkeypatch.setattr(tracking.Registrations, "computed", computed)
+    return oracle
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,7 @@ def test_from_files_to_what_became_of_each_lesion(tracked: tuple[Path, str]):
     folder, said = tracked
     assert {path.name for path in folder.iterdir()} == {
         *("lesions.csv", "candidates.csv", "study.json"),
-        *("2024-01-01_to_2024-03-01.h5", "carried_2024-03-01.nii.gz"),
+        *("2024-01-01_to_2024-03-01.h5", "carried_2024-03-01.nii.gz", "registrations"),
     }
     assert list(rows(folder)[0]) == header()
     found = {(row["lesion"], row["date"][5:7]): row["status"] for row in rows(folder)}
@@ -106,7 +108,7 @@ def test_the_study_says_how_it_was_made(tracked: tuple[Path, str]):
     assert [point["outlined"] for point in said["timepoints"]] == [["1", "2", "3"], ["2", "4", "5"]]
 
 
-def test_a_readers_links_win_and_survive_a_rerun_in_the_same_folder(study: Path, tmp_path: Path, known: None):
+def test_a_readers_links_win_and_survive_a_rerun_in_the_same_folder(study: Path, tmp_path: Path, known: Oracle):
     links = tmp_path / "said.csv"
     links.write_text("earlier_date,earlier,later_date,later,same\n2024-01-01,3,2024-03-01,4,yes\n")
     out = tmp_path / "out"
@@ -119,14 +121,32 @@ def test_a_readers_links_win_and_survive_a_rerun_in_the_same_folder(study: Path,
     assert next(row for row in rows(out) if row["label"] == "4")["status"] == "new"
 
 
-def test_the_same_table_on_every_rerun(study: Path, tmp_path: Path, known: None):
-    for name in ("one", "two"):
+def test_the_same_table_on_every_rerun(study: Path, tmp_path: Path, known: Oracle):
+    said = []
+    for name in ("one", "two", "two"):
         assert run("track", study, "-o", tmp_path / name)[0] == 0
-    for table in ("lesions.csv", "candidates.csv"):
-        assert (tmp_path / "one" / table).read_text() == (tmp_path / "two" / table).read_text()
+        said.append([(tmp_path / name / table).read_text() for table in ("lesions.csv", "candidates.csv")])
+    assert said[0] == said[1] == said[2]
+    assert len(known.heard) == 4  # two registrations in either folder, and none again
 
 
-def test_criteria_are_judged_and_ask_before_the_work_begins(study: Path, tmp_path: Path, known: None):
+def test_a_stopped_run_goes_on_and_what_changed_is_registered_again(study: Path, tmp_path: Path, known: Oracle):
+    def stop() -> bool:
+        return len(known.heard) == 1
+
+    with pytest.raises(Cancelled):
+        tracking.track(study, keep_in=tmp_path, cancelled=stop)
+    tracking.track(study, keep_in=tmp_path, local=False)
+    assert [asked for asked, _, _ in known.heard] == ["01", "10"]
+    tracking.track(study, keep_in=tmp_path, local=False, preset="fast")
+    assert [asked for asked, _, _ in known.heard[2:]] == ["01", "10"]
+    for path in tmp_path.glob("*.h5"):
+        path.write_bytes(path.read_bytes()[:100])
+    tracking.track(study, keep_in=tmp_path, local=False, protect=False)
+    assert len(known.heard) == 6
+
+
+def test_criteria_are_judged_and_ask_before_the_work_begins(study: Path, tmp_path: Path, known: Oracle):
     code, said = run("track", study, "-o", tmp_path / "out", "--criteria", "recist")
     assert (code, (tmp_path / "out").exists()) == (2, False)
     assert "whether '1' is a target or a non-target lesion" in said

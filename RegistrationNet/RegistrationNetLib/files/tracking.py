@@ -21,7 +21,7 @@ from RegistrationNetLib.lesions.study import Scan, Study, label_map
 from RegistrationNetLib.lesions.table import Cell, cells, entries, header
 from RegistrationNetLib.lesions.word import Word
 
-LINKS = "links.csv"
+LINKS, KEPT = "links.csv", "registrations"
 CANDIDATES = {
     "date": "of the follow-up",
     "sigma": "the largest difference from the baseline, in units of what is expected; above 0 where it is brighter",
@@ -47,6 +47,11 @@ def write_tracking(tracking: Tracking, words: Sequence[Word], report: dict[str, 
                 [one for one in found if one is not None], scan.image.grid, numbers=numbers(tracking.study)
             )
             write_image(labels, draft / f"carried_{scan.name}.nii.gz")
+        drawn = [tracking.proposals.get((scan.name, one.name)) for one in tracking.study.baseline]
+        if any(one is not None and one.lesion is not None for one in drawn):
+            lesions = [one.lesion for one in drawn if one is not None and one.lesion is not None]
+            labels = label_map(lesions, scan.image.grid, numbers=numbers(tracking.study))
+            write_image(labels, draft / f"proposed_{scan.name}.nii.gz")
     if words:
         write_links(words, draft / LINKS)
     write_report(_document(tracking, words, rows) | report, draft / "study.json")

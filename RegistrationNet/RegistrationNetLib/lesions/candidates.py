@@ -17,6 +17,7 @@ from RegistrationNetLib.core.grid import Grid, Points
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Displacement, Mapping
 from RegistrationNetLib.lesions.lesion import Lesion
+from RegistrationNetLib.lesions.likeness import matching_levels
 
 STIFF_MM = 15.0
 """Sigma of the smoothing after which a deformation follows organs, but no lesion."""
@@ -104,15 +105,13 @@ def _lattice(grid: Grid) -> Grid:
 def _difference(
     one: NDArray[np.float32], other: NDArray[np.float32], where: NDArray[np.bool_], spacing: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Second less first in units of the difference that is expected, 0 elsewhere: intensities matched by their median
-    and quartiles, slow differences (coil, contrast agent) taken out, edges and noisy places expected to differ more."""
+    """Second less first in units of the difference that is expected, 0 elsewhere: intensities matched, slow differences
+    (coil, contrast agent) taken out, edges and noisy places expected to differ more."""
     if where.sum() < 2:
         return np.zeros(one.shape)
     one, other = (gaussian_filter(values, SCALE_MM / spacing) for values in (one, other))
-    (low, middle, high), (first, second, third) = (
-        np.percentile(values[where], (25, 50, 75)) for values in (one, other)
-    )
-    other = middle + (other - second) * ((high - low) / max(third - first, 1e-9))
+    gain, offset = matching_levels(other[where], one[where])
+    other = gain * other + offset
     difference = other - one
     noise = 1.4826 * np.median(np.abs(difference[where] - np.median(difference[where]))) + 1e-9
     difference = difference - _mean_around(np.clip(difference, -8 * noise, 8 * noise), where, _BIAS_MM / spacing)

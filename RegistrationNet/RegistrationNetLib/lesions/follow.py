@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from RegistrationNetLib.core.grid import Points
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.lesions.candidates import Candidate, candidates
@@ -21,15 +22,18 @@ from RegistrationNetLib.lesions.forward import Forward, carried, forward, whole_
 from RegistrationNetLib.lesions.lesion import Lesion
 from RegistrationNetLib.lesions.local import Local, corrected
 from RegistrationNetLib.lesions.measure import Measures, measure
+from RegistrationNetLib.lesions.propose import Proposal, gain_of, proposed
 from RegistrationNetLib.lesions.series import Series, Tell, registered
 from RegistrationNetLib.lesions.simulate import Residuals
 from RegistrationNetLib.lesions.study import Scan, Study, box_around, label_map, solid
 from RegistrationNetLib.lesions.word import Place, Word
 
-_REGISTERED, _LOOKED_AGAIN, _LISTED = 0.75, 0.85, 0.95
+_REGISTERED, _LOOKED_AGAIN, _LISTED, _PROPOSED = 0.7, 0.8, 0.85, 0.95
 """Shares of the work that are done after these stages."""
 _MEASURED_MM = 15.0
 """Of the image around a lesion, when it is measured."""
+_GREY_PLACES = 20_000
+"""Of the body, at which grey levels of two scans are compared."""
 
 
 class Engine(Protocol):
@@ -51,7 +55,8 @@ class Tracking:
     """mappings: baseline world -> each follow-up's, after the second look around lesions. again: what that found, by
     timepoint. forwards: baseline lesions on each follow-up, by timepoint and name. history: of the scans on which
     lesions were outlined or clicked. measures: of each lesion with an outline, by timepoint and name.
-    candidates: where each follow-up differs from the baseline, by timepoint. protected: lesions were kept out of the
+    candidates: where each follow-up differs from the baseline, by timepoint. proposals: outlines of baseline lesions by
+    the program on scans that nobody outlined, by timepoint and name. protected: lesions were kept out of the
     registration's way.
     """
 
@@ -63,6 +68,7 @@ class Tracking:
     history: History
     measures: dict[Node, Measures]
     candidates: dict[str, tuple[Candidate, ...]]
+    proposals: dict[Node, Proposal]
     protected: bool
 
     @property
@@ -122,8 +128,16 @@ def follow(
         scan.name: candidates(scans[0].image, scan.image, mapping, region, study.baseline, scan.lesions or ())
         for scan, mapping in zip(scans[1:], mappings, strict=True)
     }
+    tell(_PROPOSED, "Outlining lesions where nobody did")
+    places = body.grid.to_world(np.argwhere(body.scalar)[:: max(1, int(body.data.sum()) // _GREY_PLACES)])
+    proposals = {
+        (scan.name, name): proposal
+        for scan, mapping in zip(scans[1:], mappings, strict=True)
+        if scan.lesions is None
+        for name, proposal in _proposed(study, scan, mapping, forwards, places).items()
+    }
     told = _history(study, series, mappings, measures, words)
-    return Tracking(study, series, tuple(mappings), again, forwards, told, measures, differing, protect)
+    return Tracking(study, series, tuple(mappings), again, forwards, told, measures, differing, proposals, protect)
 
 
 def expected_error_mm(series: Series, lesion: Lesion) -> float:
@@ -162,6 +176,25 @@ def _drawn(lesions: Sequence[Lesion], scan: Scan) -> Image | None:
     if not lesions:
         return None
     return label_map([solid(one) for one in lesions], scan.image.grid, f"lesions of {scan.name}")
+
+
+def _proposed(
+    study: Study, scan: Scan, mapping: Mapping, forwards: dict[Node, Forward], places: Points
+) -> dict[str, Proposal]:
+    """Of each baseline lesion with an outline whose place the scan shows, by name."""
+    first = study.scans[0].image
+    gain = gain_of(first, scan.image, mapping, places)
+    carried_there = {one.name: forwards[scan.name, one.name].lesion for one in study.baseline}
+    there = {name: one for name, one in carried_there.items() if one is not None}
+    found = {}
+    for lesion in study.baseline:
+        if lesion.clicked or lesion.name not in there:
+            continue
+        others = [one for one in study.baseline if one is not lesion]
+        others_there = [one for name, one in there.items() if name != lesion.name]
+        brought = there[lesion.name]
+        found[lesion.name] = proposed(first, lesion, scan.image, mapping, brought, (others, others_there), gain)
+    return found
 
 
 def _history(

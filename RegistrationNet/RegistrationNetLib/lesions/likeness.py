@@ -44,6 +44,23 @@ def alike_locally(fixed: Image, moving: Image, mapping: Mapping, places: Points)
     return float(_squared(one, other).mean())
 
 
+def matching_levels(one: NDArray[np.floating], other: NDArray[np.floating]) -> tuple[float, float]:
+    """Gain and offset by which values of one scan become those of another at the same places, (N,) each.
+
+    The line that treats both alike (reduced major axis), twice, the tenth of the places that fits it worst left out.
+    Gain 1 where one of them is flat.
+    """
+    kept = np.ones(len(one), bool)
+    gain, offset = 1.0, 0.0
+    for _ in range(2):
+        here, there = one[kept].astype(np.float64), other[kept].astype(np.float64)
+        gain = float(there.std() / here.std()) if len(here) > 1 and here.std() > 0 < there.std() else 1.0
+        offset = float(there.mean() - gain * here.mean()) if len(here) else 0.0
+        apart = np.abs(other - gain * one - offset)
+        kept = apart <= np.percentile(apart, 90) if len(apart) else kept
+    return gain, offset
+
+
 def _squared(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
     """Squared correlation along the last axis."""
     one, other = (values - values.mean(axis=-1, keepdims=True) for values in (one, other))

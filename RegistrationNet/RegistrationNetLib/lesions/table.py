@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from RegistrationNetLib.lesions.change import DoublingTime, displacement_mm, doubling_time, relative_change
 from RegistrationNetLib.lesions.estimate import Estimate, total
 from RegistrationNetLib.lesions.events import Event, History, Node
-from RegistrationNetLib.lesions.follow import Tracking
+from RegistrationNetLib.lesions.follow import Tracking, measured
 from RegistrationNetLib.lesions.forward import Forward
 from RegistrationNetLib.lesions.jacobian import disagreement
 from RegistrationNetLib.lesions.match import Group
@@ -26,7 +26,8 @@ COLUMNS = {
     "label": "its label, segment or point in that scan's own outlines; empty where it is not outlined there",
     "status": "baseline, stable, grown, shrunk, present (a click, so no size), new, merged, split, reappeared, "
     "resolved (outlined before, not here), gone (resolved earlier), outside (the scan does not show its place), "
-    "carried (nobody outlined this scan: its place is what registration says)",
+    "carried (nobody outlined this scan: its place is what registration says), proposed (the same, and the program "
+    "outlined it: look at it, and correct it)",
     "probability": "that the lesions of this row's event are the same, 0 to 1; 1 where a reader said so",
     "by_reader": "yes where a reader's link decides",
     "alternatives": "other explanations and their probability",
@@ -160,11 +161,25 @@ class _Told:
         )
 
     def _carried(self, name: str, timepoint: str) -> Entry:
-        forward = self.tracking.forwards[timepoint, name]
+        """On a scan that nobody outlined: as the program outlines it, if it does."""
+        forward, proposal = self.tracking.forwards[timepoint, name], self.tracking.proposals.get((timepoint, name))
         status = "outside" if forward.lesion is None else "carried"
-        doubt = self._doubt(name, timepoint)
-        about = self.study.about(self.study.scans[0].name, name)
-        return Entry(name, self.days[timepoint], status, about, forward=forward, notes=doubt)
+        about, said = self.study.about(self.study.scans[0].name, name), (proposal.said,) if proposal else ()
+        plain = Entry(
+            name, self.days[timepoint], status, about, forward=forward, notes=(*said, *self._doubt(name, timepoint))
+        )
+        if proposal is None or proposal.lesion is None:
+            return plain
+        scan = next(scan for scan in self.study.scans if scan.name == timepoint)
+        first, now = self.measures[self.study.scans[0].name, name], measured(proposal.lesion, scan.image)
+        return replace(
+            plain,
+            status="proposed",
+            measures=now,
+            displacement_mm=displacement_mm(forward.center, first, now),
+            change_from_baseline=relative_change(first.volume_mm3, now.volume_mm3),
+            notes=(*plain.notes, *now.notes),
+        )
 
     def _absent(self, timepoint: str) -> Iterator[Entry]:
         """Lesions that were outlined at an earlier scan and neither are here nor have become others."""
