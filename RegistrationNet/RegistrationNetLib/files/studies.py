@@ -106,6 +106,8 @@ def _from_folder(folder: Path) -> Study:
         if path.name.startswith(".") or not (path.is_dir() or ends(path, (*IMAGES, *SEGMENTATIONS))):
             continue
         day = _day_in(path)
+        if day is None and path.is_dir():  # no scan: results, notes
+            continue
         if day is None:
             raise InputError(
                 f"'{path}' does not say when it was made. Put the date into its name, as in 2024-03-31_ct.nii.gz, or "

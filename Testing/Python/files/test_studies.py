@@ -116,6 +116,8 @@ def test_a_folder_is_read_by_the_dates_in_names_and_in_dicom(folder, tmp_path_fa
     write_image(image(1), scans / "2024-01-08_ct.nii.gz")
     write_image(blocks({3: 1, 7: 6}), scans / "2024-01-08_ct_lesions.nii.gz")
     write_image(image(2), scans / "ct_20240305.nii.gz")
+    (scans / "tracked").mkdir()  # of an earlier run
+    write_image(image(3), scans / "tracked" / "carried_2024-03-05.nii.gz")
     study = read_study(scans)
     assert [scan.name for scan in study.scans] == ["2024-01-08", "2024-03-05"]
     assert names(study) == [["3", "7"], None]
