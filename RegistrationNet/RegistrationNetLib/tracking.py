@@ -116,8 +116,11 @@ def summary(tracked: Tracked) -> list[str]:
     lines = [f"Note: {note}" for note in (*tracked.tracking.notes, *tracked.missing)]
     for scan in tracked.tracking.study.scans:
         counts = Counter(status for day, status in found if day == scan.day)
-        told = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no lesions"
-        lines.append(f"  {scan.name}: {told}")
+        nothing = "nobody outlined it" if scan.lesions is None else "no lesions"
+        told = ", ".join(f"{count} {status}" for status, count in counts.items()) or nothing
+        differing = len(tracked.tracking.candidates.get(scan.name, ()))
+        look = f"; {differing} places to look at in candidates.csv" if differing else ""
+        lines.append(f"  {scan.name}: {told}{look}")
         lines += [f"    {name}: {' '.join(one.reasons)}" for name, one in _judged(tracked) if one.day == scan.day]
     return lines
 

@@ -32,8 +32,8 @@ _REGISTERED, _LOOKED_AGAIN, _LISTED, _PROPOSED = 0.7, 0.8, 0.85, 0.95
 """Shares of the work that are done after these stages."""
 _MEASURED_MM = 15.0
 """Of the image around a lesion, when it is measured."""
-_GREY_PLACES = 20_000
-"""Of the body, at which grey levels of two scans are compared."""
+_BODY_PLACES = 20_000
+"""Of the body, among which loops are followed and grey levels of two scans compared."""
 
 
 class Engine(Protocol):
@@ -93,51 +93,70 @@ def follow(
 ) -> Tracking:
     """words: what a reader said of lesions, which always holds. protect: keep lesions out of the registration's way.
     local: look once more around each lesion."""
-    scans = study.scans
-    body = engine.body(scans[0].image)
+    body = engine.body(study.scans[0].image)
+    places = _spread(body)
     series = registered(
         study,
         lambda here, there, to_here: _register(study, engine, here, there, to_here, protect),
-        body.grid.to_world(np.argwhere(body.scalar)),
+        places,
         lambda fraction, message: tell(_REGISTERED * fraction, message),
     )
-    mappings: list[Mapping] = []
-    again: dict[str, tuple[Local, ...]] = {}
-    for number, scan in enumerate(scans[1:], 1):
-        tell(_REGISTERED + (_LOOKED_AGAIN - _REGISTERED) * number / len(scans), f"Looking around lesions: {scan.name}")
-        lesions, drawn = study.baseline if local else (), _drawn(scan.lesions or (), scan)
-        mapping, again[scan.name] = corrected(
-            scans[0].image, scan.image, lesions, series.to(number), engine.nudge, drawn
-        )
-        mappings.append(mapping)
+    mappings, again = _looked_again(study, series, engine, local, tell)
+    ways = list(zip(study.scans[1:], mappings, strict=True))
     tell(_LOOKED_AGAIN, "Carrying and measuring lesions")
     forwards = {
         (scan.name, lesion.name): forward(lesion, mapping, scan.image.grid, expected_error_mm(series, lesion))
-        for scan, mapping in zip(scans[1:], mappings, strict=True)
+        for scan, mapping in ways
         for lesion in study.baseline
     }
-    measures = {
-        (scan.name, lesion.name): measured(lesion, scan.image)
-        for scan in scans
-        for lesion in scan.lesions or ()
-        if not lesion.clicked
-    }
+    measures = _measures(study)
     tell(_LISTED, "Looking for what nobody outlined")
     region = body if study.region is None else study.region
+    first, lesions = study.scans[0].image, study.baseline
     differing = {
-        scan.name: candidates(scans[0].image, scan.image, mapping, region, study.baseline, scan.lesions or ())
-        for scan, mapping in zip(scans[1:], mappings, strict=True)
+        scan.name: candidates(first, scan.image, mapping, region, lesions, scan.lesions or ()) for scan, mapping in ways
     }
     tell(_PROPOSED, "Outlining lesions where nobody did")
-    places = body.grid.to_world(np.argwhere(body.scalar)[:: max(1, int(body.data.sum()) // _GREY_PLACES)])
     proposals = {
         (scan.name, name): proposal
-        for scan, mapping in zip(scans[1:], mappings, strict=True)
+        for scan, mapping in ways
         if scan.lesions is None
         for name, proposal in _proposed(study, scan, mapping, forwards, places).items()
     }
     told = _history(study, series, mappings, measures, words)
-    return Tracking(study, series, tuple(mappings), again, forwards, told, measures, differing, proposals, protect)
+    return Tracking(study, series, mappings, again, forwards, told, measures, differing, proposals, protect)
+
+
+def _spread(mask: Image) -> Points:
+    """World points of voxels inside, evenly spread over their order, (N, 3)."""
+    inside = np.flatnonzero(mask.scalar)
+    some = np.unravel_index(inside[:: max(1, len(inside) // _BODY_PLACES)], mask.grid.shape)
+    return mask.grid.to_world(np.stack(some, axis=-1))
+
+
+def _looked_again(
+    study: Study, series: Series, engine: Engine, local: bool, tell: Tell
+) -> tuple[tuple[Mapping, ...], dict[str, tuple[Local, ...]]]:
+    """Mappings after the second look around lesions, and what it found by timepoint."""
+    first, *later = study.scans
+    mappings: list[Mapping] = []
+    again: dict[str, tuple[Local, ...]] = {}
+    for number, scan in enumerate(later, 1):
+        done = _REGISTERED + (_LOOKED_AGAIN - _REGISTERED) * (number - 1) / len(later)
+        tell(done, f"Looking around lesions: {scan.name}")
+        lesions, drawn = study.baseline if local else (), _drawn(scan.lesions or (), scan)
+        mapping, again[scan.name] = corrected(first.image, scan.image, lesions, series.to(number), engine.nudge, drawn)
+        mappings.append(mapping)
+    return tuple(mappings), again
+
+
+def _measures(study: Study) -> dict[Node, Measures]:
+    return {
+        (scan.name, lesion.name): measured(lesion, scan.image)
+        for scan in study.scans
+        for lesion in scan.lesions or ()
+        if not lesion.clicked
+    }
 
 
 def expected_error_mm(series: Series, lesion: Lesion) -> float:

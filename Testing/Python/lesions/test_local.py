@@ -11,7 +11,7 @@ from RegistrationNetLib.engine.nearby import nudge
 from RegistrationNetLib.lesions.forward import determinant
 from RegistrationNetLib.lesions.likeness import alike
 from RegistrationNetLib.lesions.local import FARTHEST_MM, corrected
-from RegistrationNetLib.lesions.study import Scan
+from RegistrationNetLib.lesions.study import Scan, box_around, label_map
 
 BALLS: Balls = {1: ((30, -20, 20), 7), 2: ((-30, 10, 25), 7), 3: ((-30, 26, 25), 4)}
 
@@ -45,6 +45,35 @@ def test_a_place_that_is_off_is_found_though_the_lesion_itself_has_changed(scan:
     assert np.linalg.norm(found(centers(scan)) - centers(scan), axis=1).max() < 0.7
 
 
+def test_every_lesion_and_a_voxel_around_it_is_hidden_from_the_second_look(scan: Scan):
+    seen: list[Image] = []
+
+    def spy(fixed: Image, moving: Image, mapping: Mapping, hidden: Image, apart: Image | None) -> Affine:
+        seen.append(hidden)
+        return shift(0)
+
+    corrected(scan.image, scan.image, scan.lesions or (), Mapping(), spy)
+    for hidden in seen:
+        points = np.concatenate([one.points for one in scan.lesions or ()])
+        beside = np.concatenate([points, points + hidden.grid.voxel_to_world[:3, 0]])
+        voxels = np.rint(hidden.grid.to_voxel(beside[hidden.grid.contains(beside, 0.1)])).astype(int)
+        assert hidden.scalar[tuple(voxels.T)].all()
+        assert hidden.scalar.mean() < 0.2
+
+
+def test_what_is_hidden_has_no_influence(scan: Scan):
+    lesion = (scan.lesions or ())[0]
+    box = box_around(lesion.points, scan.image.grid, 20.0)
+    hidden = label_map((lesion,), box)
+    whole = label_map((lesion,), scan.image.grid).data > 0
+    noise = np.random.default_rng(0).integers(0, 1500, whole.shape)
+    spoilt = Image(np.where(whole, noise, scan.image.data).astype(np.int16), scan.image.grid)
+    looked = [nudge(image, scan.image, Mapping((shift(1.5),)), hidden, None).matrix for image in (scan.image, spoilt)]
+    np.testing.assert_allclose(looked[0], looked[1], atol=1e-6)
+    seen = nudge(spoilt, scan.image, Mapping((shift(1.5),)), Image(0 * hidden.data, box), None).matrix
+    assert np.abs(seen - looked[0]).max() > 1e-3
+
+
 def test_no_volume_is_changed_by_it(scan: Scan, found: Mapping):
     for lesion in scan.lesions or ():
         inside = determinant(lesion, found)
@@ -55,6 +84,13 @@ def test_no_volume_is_changed_by_it(scan: Scan, found: Mapping):
 def test_far_from_lesions_nothing_is_changed(scan: Scan, found: Mapping):
     far = centers(scan).mean(axis=0) + np.array([[0.0, 0.0, -80.0], [0.0, 70.0, -40.0]])
     np.testing.assert_allclose(found(far) - far, [[2.5, -1.5, 0.0]] * 2, atol=1e-6)
+
+
+def test_the_correction_fades_without_a_tear(scan: Scan, found: Mapping):
+    line = centers(scan)[0] + np.arange(60)[:, None] * [0.0, 0.0, 1.0]
+    moved = found(line) - line
+    assert np.linalg.norm(moved[0] - moved[-1]) > 2
+    assert np.linalg.norm(np.diff(moved, axis=0), axis=1).max() < 0.4
 
 
 @pytest.mark.parametrize("wrong", [shift(1.0), shift(FARTHEST_MM + 0.5)])
