@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from RegistrationNetLib.engine.models import models as models
     from RegistrationNetLib.engine.result import Registration as Registration
     from RegistrationNetLib.engine.settings import Settings as Settings
+    from RegistrationNetLib.tracking import track as track
     from RegistrationNetLib.training.settings import Train as Train
     from RegistrationNetLib.training.train import train as train
 
@@ -34,6 +35,7 @@ _HOMES = {
     "Model": "RegistrationNetLib.engine.models",
     "Registration": "RegistrationNetLib.engine.result",
     "Settings": "RegistrationNetLib.engine.settings",
+    "track": "RegistrationNetLib.tracking",
     "train": "RegistrationNetLib.training.train",
     "Train": "RegistrationNetLib.training.settings",
     "Image": "RegistrationNetLib.core.image",

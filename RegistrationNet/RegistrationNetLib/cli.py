@@ -239,6 +239,62 @@ def apply(transform: Path, source: Path, output: Path, **options: Any) -> None:
 
 
 @main.command()
+@click.argument("study", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, help="Folder for the results; made if it is not there.")
+@PRESET
+@click.option(
+    "--links",
+    type=PATH,
+    help="Table of what you know: which lesions are the same, and which are not (columns earlier_date, earlier, "
+    "later_date, later, same). It always wins, is kept in OUTPUT/links.csv, and holds in later runs there.",
+)
+@click.option(
+    "--protect/--no-protect",
+    default=True,
+    show_default=True,
+    help="Leave lesions out of what makes scans alike and keep their volume, so that growth is not hidden.",
+)
+@click.option(
+    "--local/--no-local", default=True, show_default=True, help="Look once more at the surroundings of each lesion."
+)
+@click.option(
+    "--criteria",
+    type=click.Choice(["recist", "irecist", "volumetric"]),
+    multiple=True,
+    help="Judge the response by this, with reasons (more than one may be given). It asks for what it needs of the "
+    "lesions: roles, organs, nodes.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@advanced
+def track(study: Path, output: Path, links: Path | None, **options: Any) -> None:
+    """Follow the lesions of STUDY over its scans: carry them forward, match, measure, and say what changed.
+
+    STUDY is a table with a row for each scan, in any order (columns date, image, outlines; docs/lesions-tracking.md
+    lists the others), or a folder: files with the date in their name, those of outlines with 'lesions' too, or a DICOM
+    folder for each scan. Outlines are label maps (a label for each lesion) or masks (a piece for each lesion).
+
+    A stopped run goes on when it is started again.
+
+    \b
+    Example: registrationnet track study.csv -o tracked
+      study.csv:  date,image,outlines
+                  2024-01-08,ct1.nii.gz,ct1_lesions.nii.gz
+                  2024-03-05,ct2.nii.gz,ct2_lesions.nii.gz
+    """
+    from RegistrationNetLib import tracking
+    from RegistrationNetLib.files.tracking import KEPT, LINKS
+
+    said = [path for path in (output / LINKS, links) if path is not None and (path is links or path.exists())]
+    chosen = {name: value for name, value in options.items() if value is not None}
+    with progress() as on_progress:
+        tracked = tracking.track(study, links=said, keep_in=output / KEPT, on_progress=on_progress, **chosen)
+    written = tracking.save(tracked, output)
+    for line in tracking.summary(tracked):
+        click.echo(line)
+    click.echo(f"Results in {output}: {', '.join(written)}")
+
+
+@main.command()
 @click.argument("fixed", type=PATH, required=False)
 @click.argument("moving", type=PATH, required=False)
 @click.option(

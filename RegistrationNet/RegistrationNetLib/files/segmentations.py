@@ -18,6 +18,7 @@ from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.files.checks import damaged, require_file, singular
 from RegistrationNetLib.files.geometry import to_itk
 from RegistrationNetLib.files.suffixes import SEGMENTATIONS, ends
+from RegistrationNetLib.lesions.lesion import Lesion, outlined
 
 _LPS_SIGNS = {
     "left-posterior-superior": (1, 1, 1),
@@ -42,10 +43,14 @@ class Segmentation:
     fields: dict[str, Any]
 
     @property
+    def numbers(self) -> list[int]:
+        """By which the header calls the segments, in the file's order."""
+        return sorted(int(key[7:-3]) for key in self.fields if re.fullmatch(r"Segment\d+_ID", key))
+
+    @property
     def names(self) -> list[str]:
         """Of the segments, in the file's order."""
-        numbers = sorted(int(key[7:-3]) for key in self.fields if re.fullmatch(r"Segment\d+_ID", key))
-        return [str(self.fields.get(f"Segment{n}_Name", self.fields[f"Segment{n}_ID"])) for n in numbers]
+        return [str(self.fields.get(f"Segment{n}_Name", self.fields[f"Segment{n}_ID"])) for n in self.numbers]
 
 
 def carry_segmentation(source: str | Path, output: str | Path, warp: Callable[[Image], Image]) -> list[str]:
@@ -73,6 +78,20 @@ def read_segmentation(path: str | Path) -> Segmentation:
     layers = _layers_first(data, header, path)
     fields = {key: value for key, value in header.items() if key not in _GEOMETRY_FIELDS}
     return Segmentation(Image(layers, _grid(header, layers.shape[1:], path), 0.0, path.name), fields)
+
+
+def read_lesions(path: str | Path) -> tuple[Lesion, ...]:
+    """Each segment that is not empty as a lesion of its name. Raises InputError."""
+    segmentation = read_segmentation(path)
+    fields, layers = segmentation.fields, segmentation.layers
+    found = []
+    for number, name in zip(segmentation.numbers, segmentation.names, strict=True):
+        layer = int(fields.get(f"Segment{number}_Layer", 0))
+        inside = layers.data[layer] == int(fields.get(f"Segment{number}_LabelValue", 1))
+        if inside.any():
+            labels = replace(layers, data=inside[None].astype(np.uint8), name=f"{layers.name} {name}")
+            found += [replace(one, name=name) for one in outlined(labels)]
+    return tuple(found)
 
 
 def write_segmentation(segmentation: Segmentation, path: str | Path) -> None:
