@@ -1,4 +1,4 @@
-"""Lesions matched over made-up studies of which all is known (`lesions.simulate`), beside matching by nearest centres.
+"""Lesions matched over made-up studies of which all is known (`lesion_studies.py`), beside matching by nearest centres.
 
 `python -m benchmarks.lesion_matching` prints, by the number of lesions and the size of the registration's errors, F1 of
 links, merges and splits, and how far probabilities are to be believed. `--check` ends with an error where a demand is
@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks.demands import Demand, at_least, at_most, meet, table
+from benchmarks.lesion_studies import Fate, Return, Study, study
 from benchmarks.page import machine, write_table
 from RegistrationNetLib.core.metrics import tre
 from RegistrationNetLib.lesions.events import History, Timepoint, history
-from RegistrationNetLib.lesions.simulate import Fate, Residuals, Return, Study, study
+from RegistrationNetLib.lesions.residuals import Residuals
 
 LESIONS = {10: 40, 50: 8, 200: 2}
 """Lesions at first, and how many studies of three timepoints: as many lesions in each row of the table."""
@@ -33,7 +34,7 @@ LIMIT_MM = 10.0
 LEAST_LINKS, LEAST_PARTS, MOST_OFF = 0.97, 0.90, 0.02
 """Demands: F1 of links; of merges and of splits; how far stated probabilities may be off, in the mean."""
 _BINS = 10
-INTRODUCTION = """Lesions of 3 to 30 mm over three timepoints, made up (`lesions.simulate`): half stay as they are,
+INTRODUCTION = """Lesions of 3 to 30 mm over three timepoints, made up (`lesion_studies.py`): half stay as they are,
 the others grow, shrink, go, split or merge, come anew or come back; gaps are down to one diameter of the smaller one,
 and less between those that may merge. Errors of the registration are multiples of those measured on real scans (level
 1, `benchmarks.lesion_residuals`); all that the matching is told of them is their mean. Merges and splits count only

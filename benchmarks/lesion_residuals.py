@@ -1,7 +1,7 @@
 """How far a registration leaves lesions from their true place: real scans, each registered with its own known warp.
 
 `python -m benchmarks.lesion_residuals` says for each pair how the error is spread, and what a random field needs to
-have errors like these (`lesions.simulate.Residuals`, whose defaults are the figures of all pairs together); `--write`
+have errors like these (`lesions.residuals.Residuals`, whose defaults are the figures of all pairs together); `--write`
 puts the table into docs/benchmarks.md. A lesion's centre is a point of the body, so points of the body stand for
 lesions. The images are found through REGISTRATIONNET_DATA.
 """
@@ -23,7 +23,7 @@ from RegistrationNetLib import register
 from RegistrationNetLib.core.grid import Points
 from RegistrationNetLib.core.image import Image
 from RegistrationNetLib.core.mapping import Mapping
-from RegistrationNetLib.lesions.simulate import CHI3_LOG_MEAN, CHI3_LOG_VARIANCE, Residuals
+from RegistrationNetLib.lesions.residuals import CHI3_LOG_MEAN, CHI3_LOG_VARIANCE, Residuals
 
 WARPS = ((1, 10.0, 25.0), (4, 20.0, 40.0))
 """Of the abdomen: seed, largest displacement and sigma, mm."""
@@ -35,7 +35,7 @@ HEADER = f"""| pair | median mm | 90 % mm | 99 % mm | over {FAR_MM:g} mm % | sca
 INTRODUCTION = """Distance of {points} random points of the body from their true place after a registration, mm. Each
 scan is registered with itself through a known random warp (abdomen: up to 10 mm on a sigma of 25 mm, and up to 20 mm
 on 40 mm; lung: up to 15 mm on 40 mm), with noise of its own in both. Scale, spread and length are what a
-random field needs to have errors like these (`lesions.simulate.Residuals`)."""
+random field needs to have errors like these (`lesions.residuals.Residuals`)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,8 +23,8 @@ from RegistrationNetLib.lesions.lesion import Lesion
 from RegistrationNetLib.lesions.local import Local, corrected
 from RegistrationNetLib.lesions.measure import Measures, measure
 from RegistrationNetLib.lesions.propose import Proposal, gain_of, proposed
+from RegistrationNetLib.lesions.residuals import Residuals
 from RegistrationNetLib.lesions.series import Series, Tell, registered
-from RegistrationNetLib.lesions.simulate import Residuals
 from RegistrationNetLib.lesions.study import Scan, Study, box_around, label_map, solid
 from RegistrationNetLib.lesions.word import Place, Word
 

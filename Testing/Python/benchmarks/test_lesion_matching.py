@@ -5,7 +5,8 @@ import pytest
 
 from benchmarks import lesion_matching
 from benchmarks.lesion_matching import LEAST_LINKS, Count, Score, calibration, judge, off_by
-from RegistrationNetLib.lesions.simulate import Fate, Residuals, study
+from benchmarks.lesion_studies import Fate, study
+from RegistrationNetLib.lesions.residuals import Residuals
 
 SEED = 500
 """Neither of those that are judged nor of those that were looked at while tuning."""

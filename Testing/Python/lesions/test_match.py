@@ -6,10 +6,11 @@ from random import Random
 import numpy as np
 import pytest
 
+from benchmarks.lesion_studies import study
 from RegistrationNetLib.core.mapping import Affine, Mapping
 from RegistrationNetLib.lesions.lesion import Lesion, clicked
 from RegistrationNetLib.lesions.match import Group, Matching, match
-from RegistrationNetLib.lesions.simulate import Residuals, study
+from RegistrationNetLib.lesions.residuals import Residuals
 from RegistrationNetLib.lesions.word import Spoken
 from Testing.Python.lesions.balls import ball, balls
 

@@ -9,153 +9,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
+from benchmarks.lesion_lobes import (
+    DIAMETERS_MM,
+    SPLITTABLE_MM,
+    Lobe,
+    Shape,
+    any_direction,
+    any_phase,
+    ellipsoid,
+    melted,
+    pieces,
+)
 from RegistrationNetLib.core.grid import Grid, Points
 from RegistrationNetLib.core.image import Image
-from RegistrationNetLib.core.mapping import Displacement, Mapping
+from RegistrationNetLib.core.mapping import Mapping
 from RegistrationNetLib.lesions.lesion import Lesion
-
-CHI3_LOG_MEAN, CHI3_LOG_VARIANCE = 0.36482, 0.23370
-"""Of log r, r the length of a vector of three independent normal components: (psi(3/2) + log 2) / 2, psi'(3/2) / 4."""
-CHI3_MEAN = 1.59577
-"""Of r itself: 2 sqrt(2 / pi)."""
+from RegistrationNetLib.lesions.residuals import Residuals
 
 BOX_MM = (240.0, 200.0, 300.0)
 """The part of the body in which lesions lie."""
-DIAMETERS_MM = (3.0, 30.0)
-"""Of the sphere of the same volume, at the first timepoint or when new."""
 STEADY = 0.05
 """Standard deviation of log volume of what is stable."""
-WOBBLE, JITTER = 0.12, 0.05
-"""Of a lesion's surface beside its ellipsoid, and of each outline beside that surface, as shares of its radius."""
 SHARES = {"stable": 0.5, "grown": 0.15, "shrunk": 0.15, "resolved": 0.1, "split": 0.1}
 """How often each becomes of a lesion from one timepoint to the next, where no merging takes it up."""
 NEW, TWINS, MERGED, REAPPEARED = 0.1, 0.2, 0.6, 0.5
 """New lesions for each old one; lesions set close beside another; how many such groups merge in a step; how many of
 those that resolved come back."""
-SPLITTABLE_MM = 8.0
-
-
-@dataclass(frozen=True)
-class Residuals:
-    """Errors of a registration as a smooth random field: e(x) = scale exp(spread g(x)) n(x).
-
-    n: three independent normal components, g: a normal amplitude, all smooth: white noise through a Gaussian of
-    length_mm. scale_mm: of each component where g is 0. The defaults were measured (benchmarks/lesion_residuals.py).
-    """
-
-    scale_mm: float = 0.41
-    spread: float = 0.92
-    length_mm: float = 20.7
-
-    @property
-    def mean_mm(self) -> float:
-        """Expected length of e."""
-        return CHI3_MEAN * self.scale_mm * float(np.exp(self.spread**2 / 2))
-
-    def times(self, level: float) -> Residuals:
-        return replace(self, scale_mm=self.scale_mm * level)
-
-    def drawn(self, rng: np.random.Generator) -> Displacement:
-        """One field over the box and a margin around it."""
-        margin, node = 2 * self.length_mm + 40, self.length_mm / 3
-        shape = np.ceil((np.array(BOX_MM) + 2 * margin) / node).astype(int) + 1
-        grid = Grid.of(shape, (node,) * 3, np.eye(3), (-margin,) * 3)
-        noise = [gaussian_filter(rng.standard_normal(grid.shape), 3.0, mode="wrap") for _ in range(4)]
-        *components, amplitude = (values / values.std() for values in noise)
-        field = self.scale_mm * np.exp(self.spread * amplitude) * np.stack(components)
-        return Displacement(field.astype(np.float32), grid)
 
 
 MOTION = Residuals(scale_mm=5.0, spread=0.0, length_mm=45.0)
 """How the anatomy itself moves between timepoints."""
-
-
-@dataclass(frozen=True, eq=False)
-class Lobe:
-    """An ellipsoid: world = center + axes @ unit ball; mm."""
-
-    center: Points
-    axes: NDArray[np.float64]
-
-    @property
-    def volume_mm3(self) -> float:
-        return float(4 / 3 * np.pi * np.linalg.det(self.axes))
-
-    @property
-    def radius_mm(self) -> float:
-        """Of the sphere of the same volume."""
-        return float((3 * self.volume_mm3 / (4 * np.pi)) ** (1 / 3))
-
-    @cached_property
-    def to_ball(self) -> NDArray[np.float64]:
-        return np.asarray(np.linalg.inv(self.axes))
-
-    def toward_mm(self, direction: Points) -> float:
-        """From its center to its surface."""
-        return float(1 / np.linalg.norm(self.to_ball @ direction))
-
-    def gap_mm(self, other: Lobe) -> float:
-        """Between the surfaces, along the line from center to center."""
-        between = other.center - self.center
-        apart = float(np.linalg.norm(between))
-        direction = between / apart if apart > 0 else np.eye(3)[0]
-        return apart - self.toward_mm(direction) - other.toward_mm(direction)
-
-    def scaled(self, factor: float, about: Points) -> Lobe:
-        return Lobe(about + factor * (self.center - about), factor * self.axes)
-
-
-@dataclass(frozen=True, eq=False)
-class Shape:
-    """Ellipsoids melted together, with an uneven surface of its own (`phase`, three waves)."""
-
-    lobes: tuple[Lobe, ...]
-    phase: Points
-
-    @property
-    def volume_mm3(self) -> float:
-        """Of its ellipsoids, overlap counted twice."""
-        return sum(lobe.volume_mm3 for lobe in self.lobes)
-
-    @property
-    def radius_mm(self) -> float:
-        return float((3 * self.volume_mm3 / (4 * np.pi)) ** (1 / 3))
-
-    @cached_property
-    def center(self) -> Points:
-        weights = [lobe.volume_mm3 for lobe in self.lobes]
-        return np.average([lobe.center for lobe in self.lobes], axis=0, weights=weights)
-
-    @cached_property
-    def reach_mm(self) -> float:
-        """No point lies farther from the center."""
-        ends = [np.linalg.norm(lobe.center - self.center) + np.linalg.norm(lobe.axes, 2) for lobe in self.lobes]
-        return float((1 + WOBBLE + 3 * JITTER) * max(ends))
-
-    def gap_mm(self, other: Shape) -> float:
-        """Between the surfaces; of shapes farther apart than any of them is large, a lower bound."""
-        apart = float(np.linalg.norm(self.center - other.center)) - self.reach_mm - other.reach_mm
-        if apart > DIAMETERS_MM[1]:
-            return apart
-        return min(one.gap_mm(two) for one in self.lobes for two in other.lobes)
-
-    def grown(self, volume_factor: float, shift: Points) -> Shape:
-        factor, about = volume_factor ** (1 / 3), self.center
-        moved = (lobe.scaled(factor, about) for lobe in self.lobes)
-        return replace(self, lobes=tuple(replace(lobe, center=lobe.center + shift) for lobe in moved))
-
-    def holds(self, points: Points, jitter: Points) -> NDArray[np.bool_]:
-        """Which points lie inside as this reader sees it, (..., 3) -> (...); jitter: phases of three waves."""
-        nearest = np.min([_from_middle(lobe, points) for lobe in self.lobes], axis=0)
-        turn = (points - self.center) * (2 / self.radius_mm)
-        return np.asarray(nearest <= 1 + WOBBLE * _waves(turn, self.phase) + JITTER * _waves(1.5 * turn, jitter))
 
 
 @dataclass(frozen=True)
@@ -192,7 +79,7 @@ class Study:
     def registered(self, residuals: Residuals) -> Study:
         """The same with mappings that err; errors of another size are the same fields times a number."""
         rng = np.random.default_rng((self.seed, 1))
-        erring = tuple(mapping.then(Mapping((residuals.drawn(rng),))) for mapping in self.mappings)
+        erring = tuple(mapping.then(Mapping((residuals.drawn(rng, BOX_MM),))) for mapping in self.mappings)
         return replace(self, mappings=erring, error_mm=residuals.mean_mm)
 
 
@@ -217,7 +104,7 @@ def study(lesions: int, seed: int, timepoints: int = 3) -> Study:
         gone |= {old[0]: (time - 1, now[old[0]]) for old, _, kind in step.came_from if kind == "resolved"}
         every.append(now := step.later)
         steps.append(step)
-    motions = [Mapping(), *(Mapping((MOTION.drawn(rng),)) for _ in steps)]
+    motions = [Mapping(), *(Mapping((MOTION.drawn(rng, BOX_MM),)) for _ in steps)]
     names = [_names(shapes, rng) for shapes in every]
     drawn = [_outlines(*seen, rng) for seen in zip(every, names, motions, strict=True)]
     mappings = [before.then(after.inverse()) for before, after in pairwise(motions)]
@@ -249,7 +136,7 @@ def _first(lesions: int, rng: np.random.Generator) -> dict[int, Shape]:
 def _placed(others: Sequence[Shape], rng: np.random.Generator, twin: bool = False) -> Shape:
     """A lesion at least a diameter (of the smaller) from all others; a twin lies up to 0.35 diameters from one."""
     while True:
-        shape = _ellipsoid(np.exp(rng.uniform(*np.log(DIAMETERS_MM))) / 2, rng)
+        shape = ellipsoid(np.exp(rng.uniform(*np.log(DIAMETERS_MM))) / 2, rng)
         beside = others[int(rng.integers(len(others)))] if len(others) and (twin or rng.random() < 0.5) else None
         center = rng.uniform(0, BOX_MM) if beside is None else _beside(beside.lobes[0], shape, rng, twin)
         shape = shape.grown(1.0, center)
@@ -261,7 +148,7 @@ def _placed(others: Sequence[Shape], rng: np.random.Generator, twin: bool = Fals
 
 
 def _beside(lobe: Lobe, shape: Shape, rng: np.random.Generator, twin: bool) -> Points:
-    direction, diameter = _direction(rng), 2 * min(shape.radius_mm, lobe.radius_mm)
+    direction, diameter = any_direction(rng), 2 * min(shape.radius_mm, lobe.radius_mm)
     gap = max(1.5, diameter * rng.uniform(0.1, 0.35)) if twin else diameter * rng.uniform(1, 2)
     return lobe.center + direction * (gap + lobe.toward_mm(direction) + shape.lobes[0].toward_mm(direction))
 
@@ -270,7 +157,7 @@ def _step(now: dict[int, Shape], numbers: _Numbers, rng: np.random.Generator) ->
     step = _Step({}, [])
     left = dict(now)
     for group in _close_groups(now):
-        merged = _merged([now[number] for number in group], rng)
+        merged = melted([now[number] for number in group], rng)
         clear = all(merged.gap_mm(other) > 1.0 for number, other in now.items() if number not in group)
         if clear and rng.random() < MERGED:
             for number in group:
@@ -314,7 +201,7 @@ def _after(kind: str, shape: Shape, room_mm: float, rng: np.random.Generator) ->
     if kind == "resolved":
         return []
     if kind == "split":
-        return _pieces(shape, rng)
+        return pieces(shape, rng)
     largest = ((shape.radius_mm + 0.4 * room_mm) / shape.radius_mm) ** 3
     factor: float = {
         "stable": float(np.exp(STEADY * rng.standard_normal())),
@@ -322,45 +209,12 @@ def _after(kind: str, shape: Shape, room_mm: float, rng: np.random.Generator) ->
         "shrunk": rng.uniform(0.25, 0.7),
     }[kind]
     change_mm = abs(factor ** (1 / 3) - 1) * shape.radius_mm
-    return [shape.grown(factor, 0.3 * change_mm * _direction(rng))]
+    return [shape.grown(factor, 0.3 * change_mm * any_direction(rng))]
 
 
 def _room_mm(number: int, now: dict[int, Shape]) -> float:
     gaps = [now[number].gap_mm(other) for key, other in now.items() if key != number]
     return max(0.0, min(gaps, default=100.0))
-
-
-def _merged(shapes: Sequence[Shape], rng: np.random.Generator) -> Shape:
-    """All grown until they touch, and bridges between the first and each of the others."""
-    first, lobes = shapes[0], []
-    factor = 1.0
-    for other in shapes[1:]:
-        apart = float(np.linalg.norm(other.center - first.center))
-        factor = max(factor, 1.02 * apart / (apart - first.gap_mm(other)))
-        bridge = 0.7 * min(first.radius_mm, other.radius_mm)
-        lobes.append(Lobe((first.center + other.center) / 2, bridge * np.eye(3)))
-    grown = [shape.grown(factor**3, np.zeros(3)) for shape in shapes]
-    return Shape((*(lobe for shape in grown for lobe in shape.lobes), *lobes), _phase(rng))
-
-
-def _pieces(shape: Shape, rng: np.random.Generator) -> list[Shape]:
-    """Two or three left of it along its longest axis, well apart: 3 to 30 % of its volume between them."""
-    lobe = max(shape.lobes, key=lambda one: one.volume_mm3)
-    count = 3 if 2 * shape.radius_mm > 2 * SPLITTABLE_MM and rng.random() < 0.3 else 2
-    turned, sizes, _ = np.linalg.svd(lobe.axes)
-    along, half = turned[:, 0], sizes[0]
-    shares = rng.dirichlet([6.0] * count)
-    radii = (rng.uniform(0.3, 0.8) * shape.volume_mm3 * shares * 3 / (4 * np.pi)) ** (1 / 3)
-    radii = np.minimum(radii, 0.75 * half / count)
-    ends = np.concatenate([[0], np.cumsum(2 * radii)])
-    gap = max(1.5, (2 * half - ends[-1]) / count)
-    middles = ends[:-1] + radii + gap * np.arange(count)
-    middles -= np.average(middles, weights=radii**3)
-    sideways = [0.15 * half * _direction(rng) for _ in range(count)]
-    return [
-        _ellipsoid(radius, rng).grown(1.0, lobe.center + middle * along + side)
-        for radius, middle, side in zip(radii, middles, sideways, strict=True)
-    ]
 
 
 def _bring_back(
@@ -370,7 +224,7 @@ def _bring_back(
     returned = []
     for old in [old for old in gone if rng.random() < REAPPEARED]:
         seen, shape = gone.pop(old)
-        again = shape.grown(rng.uniform(0.5, 1.3), 0.2 * shape.radius_mm * _direction(rng))
+        again = shape.grown(rng.uniform(0.5, 1.3), 0.2 * shape.radius_mm * any_direction(rng))
         if all(again.gap_mm(other) > 1.5 for other in step.later.values()):
             number = numbers.new()
             step.later[number] = again
@@ -405,7 +259,7 @@ def _drawn(
     first = np.floor((middle[::-1] - half) / spacing_mm)
     count = np.ceil(2 * half / np.array(spacing_mm)).astype(int) + 1
     grid = Grid.of(count, spacing_mm, np.eye(3)[:, ::-1], (first * spacing_mm)[::-1])
-    inside = shape.holds(motion(grid.points()), _phase(rng))
+    inside = shape.holds(motion(grid.points()), any_phase(rng))
     inside[tuple(np.rint(grid.to_voxel(middle)).astype(int))] |= not inside.any()
     return Lesion(name, Image(inside[None].astype(np.uint8), grid, name=name))
 
@@ -415,31 +269,3 @@ def _fates(step: _Step, before: dict[int, str], after: dict[int, str]) -> tuple[
         Fate(tuple(sorted(before[n] for n in old)), tuple(sorted(after[n] for n in new)), kind)
         for old, new, kind in step.came_from
     )
-
-
-def _ellipsoid(radius_mm: float, rng: np.random.Generator) -> Shape:
-    """Of the volume of that sphere, up to 1.6 times as long as wide, turned at random, at the origin."""
-    stretch = np.exp(rng.uniform(-0.235, 0.235, 3))
-    stretch /= np.prod(stretch) ** (1 / 3)
-    turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
-    turn *= np.sign(np.linalg.det(turn))
-    return Shape((Lobe(np.zeros(3), turn @ np.diag(radius_mm * stretch)),), _phase(rng))
-
-
-def _from_middle(lobe: Lobe, points: Points) -> NDArray[np.float64]:
-    """1 on its surface, 0 in its middle."""
-    return np.asarray(np.linalg.norm((points - lobe.center) @ lobe.to_ball.T, axis=-1))
-
-
-def _waves(points: Points, phase: Points) -> NDArray[np.float64]:
-    """Between -1 and 1."""
-    return np.asarray(np.sin(points + phase).mean(axis=-1))
-
-
-def _phase(rng: np.random.Generator) -> Points:
-    return rng.uniform(0, 2 * np.pi, 3)
-
-
-def _direction(rng: np.random.Generator) -> Points:
-    vector = rng.standard_normal(3)
-    return np.asarray(vector / np.linalg.norm(vector))

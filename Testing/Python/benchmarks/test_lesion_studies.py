@@ -5,10 +5,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from benchmarks.lesion_studies import BOX_MM, Study, study
 from RegistrationNetLib.core.grid import Points
 from RegistrationNetLib.core.metrics import tre
 from RegistrationNetLib.lesions.lesion import Lesion
-from RegistrationNetLib.lesions.simulate import BOX_MM, Residuals, Study, study
+from RegistrationNetLib.lesions.residuals import Residuals
 
 
 @pytest.fixture(scope="module")
