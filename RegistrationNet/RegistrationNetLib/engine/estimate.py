@@ -102,13 +102,13 @@ def _measured(network: nn.Module, pairs: int, shape: Sequence[int], device: torc
         return seconds if seconds > LONG else min(seconds, once())
 
 
-def count(network: nn.Module, shape: Sequence[int], device: torch.device) -> Tally:
+def count(network: nn.Module, shape: Sequence[int], device: torch.device, precision: str = "auto") -> Tally:
     """Memory and operations of a prediction of images of `shape`, nothing of which is computed."""
     tally = Tally(device)
     pair = tuple(tally.ghost(torch.empty(1, 1, *shape, device="meta")) for _ in range(2))
     weights = {key: tally.ghost(parameter) for key, parameter in network.named_parameters()}
     buffers = {key: tally.ghost(buffer) for key, buffer in network.named_buffers()}
-    with torch.no_grad(), arithmetic(device), tally:
+    with torch.no_grad(), arithmetic(device, precision), tally:
         parameters = {key: nn.Parameter(ghost, requires_grad=False) for key, ghost in weights.items()}
         functional_call(network, {**parameters, **buffers}, pair)
     return tally

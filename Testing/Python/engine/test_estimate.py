@@ -35,7 +35,7 @@ def counted(forward, *layers: nn.Module, shape: tuple[int, ...] = (10, 11, 12)) 
         def forward(self, fixed: Tensor, moving: Tensor) -> list[Tensor]:
             return forward(fixed, moving, *self.layers)
 
-    return count(Net(), shape, CPU)
+    return count(Net(), shape, CPU, "full")
 
 
 def test_a_convolution_costs_its_weights_its_result_and_two_operations_a_product():
@@ -112,25 +112,28 @@ REALITY = """
 import sys, psutil, torch
 from RegistrationNetLib.engine.estimate import count
 from RegistrationNetLib.engine.memory import peak_memory_mib
+from RegistrationNetLib.engine.predict import arithmetic
 from RegistrationNetLib.networks import registry
 torch.set_num_threads(1)
 network = registry.create(sys.argv[1]).eval()
-with torch.inference_mode():
+cpu, precision = torch.device("cpu"), sys.argv[2]
+with torch.inference_mode(), arithmetic(cpu, precision):
     network(*torch.rand(2, 1, 1, 32, 32, 32))
     before = psutil.Process().memory_info().rss / 2**20
     network(*torch.rand(2, 1, 1, 112, 96, 48))
-print(peak_memory_mib() - before, count(network, (112, 96, 48), torch.device("cpu")).peak_bytes / 2**20)
+print(peak_memory_mib() - before, count(network, (112, 96, 48), cpu, precision).peak_bytes / 2**20)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Elsewhere the memory of a process says less about its arrays.")
+@pytest.mark.parametrize("precision", ["full", "auto"])
 @pytest.mark.parametrize("name", ["voxelmorph", "udrnet"])
-def test_counted_memory_is_what_a_process_takes_within_a_tenth(name: str):
+def test_counted_memory_is_what_a_process_takes_within_a_tenth(name: str, precision: str):
     # At this size PyTorch takes the convolutions that it takes at all larger ones; the setting gives every array back
     # at once, so that the process holds what the network holds.
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
     said = subprocess.run(
-        [sys.executable, "-c", REALITY, name], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", REALITY, name, precision], env=environment, capture_output=True, text=True, check=True
     ).stdout
     taken, peak = map(float, said.split())
     assert taken > 100
