@@ -93,7 +93,7 @@ def test_what_grew_or_shrank_did_so_as_is_said(patient: Study):
 def test_errors_have_the_size_and_the_reach_that_they_are_asked_to_have(level: float):
     residuals = Residuals().times(level)
     here = points()
-    fields = [residuals.drawn(np.random.default_rng(seed)) for seed in range(6)]
+    fields = [residuals.drawn(np.random.default_rng(seed), BOX_MM) for seed in range(6)]
     mm = np.concatenate([np.linalg.norm(field.at(here), axis=1) for field in fields])
     assert mm.mean() == pytest.approx(residuals.mean_mm, rel=0.15)
     assert np.median(mm) == pytest.approx(1.538 * residuals.scale_mm, rel=0.15)  # of r, three normal components
