@@ -265,10 +265,15 @@ def apply(transform: Path, source: Path, output: Path, **options: Any) -> None:
     "lesions: roles, organs, nodes.",
 )
 @click.option("--pdf", is_flag=True, help="Write report.pdf too; report.html is always written.")
+@click.option(
+    "--dicom",
+    is_flag=True,
+    help="Write outlines as DICOM segmentations and measurements as structured reports; scans must be DICOM series.",
+)
 @click.option("--reader", default="", metavar="NAME", help="Who outlined and linked, for OUTPUT/audit.jsonl.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @advanced
-def track(study: Path, output: Path, links: Path | None, pdf: bool, reader: str, **options: Any) -> None:
+def track(study: Path, output: Path, links: Path | None, pdf: bool, dicom: bool, reader: str, **options: Any) -> None:
     """Follow the lesions of STUDY over its scans: carry them forward, match, measure, and say what changed.
 
     STUDY is a table with a row for each scan, in any order (columns date, image, outlines; docs/lesions-tracking.md
@@ -284,9 +289,9 @@ def track(study: Path, output: Path, links: Path | None, pdf: bool, reader: str,
     from RegistrationNetLib import tracking
     from RegistrationNetLib.files.studies import read_study
     from RegistrationNetLib.files.tracking import LINKS
-    from RegistrationNetLib.reporting.written import Format, check_formats
+    from RegistrationNetLib.reporting.written import FORMATS, check_formats
 
-    wanted: list[Format] = ["pdf"] if pdf else []
+    wanted = [name for name, asked in zip(FORMATS, (pdf, dicom), strict=True) if asked]
     read = read_study(study)
     check_formats(read, wanted)
     said = [path for path in (output / LINKS, links) if path is not None and (path is links or path.exists())]

@@ -102,7 +102,7 @@ def save(tracked: Tracked, folder: str | Path, reports: Sequence[Format] = (), r
     """Write lesions.csv, study.json, the carried outlines, the transforms, links.csv and report.html into a folder, all
     or none, and add to its audit.jsonl; returns their names.
 
-    reports: "pdf": what else to write. reader: who outlined and linked, for the audit trail.
+    reports: "pdf", "dicom": what else to write. reader: who outlined and linked, for the audit trail and DICOM.
     Raises MissingPackage or InputError for what cannot be written.
     """
     from RegistrationNetLib.files.output import output_folder
@@ -113,7 +113,7 @@ def save(tracked: Tracked, folder: str | Path, reports: Sequence[Format] = (), r
     check_formats(tracked.tracking.study, reports)
     with output_folder(folder) as draft:
         write_tracking(tracked.tracking, tracked.words, _report(tracked), draft)
-        write_reports(tracked, reports, draft)
+        write_reports(tracked, reports, draft, reader)
         names = sorted(path.name for path in draft.iterdir())
     acts = audit.followed(tracked.tracking.study, tracked.words, audit.read(folder))
     return [*names, audit.append(folder, acts, reader)]
