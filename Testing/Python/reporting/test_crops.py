@@ -67,6 +67,7 @@ def test_all_scans_are_cut_alike_and_the_lesion_has_its_size(first: Grid, second
         off = np.argwhere(inside).mean(axis=0) - (PIXELS - 1) / 2
         assert np.abs(off * crop.mm_per_pixel).max() < grid.spacing.max()
         assert crop.values[inside].mean() > 700 > crop.values[~inside].mean()
+        assert crop.colours[inside].mean() > crop.colours[~inside & crop.known].mean() + 0.3
 
 
 def test_the_line_is_the_longest_diameter_where_it_was_measured():
