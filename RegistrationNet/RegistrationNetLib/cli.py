@@ -264,9 +264,16 @@ def apply(transform: Path, source: Path, output: Path, **options: Any) -> None:
     help="Judge the response by this, with reasons (more than one may be given). It asks for what it needs of the "
     "lesions: roles, organs, nodes.",
 )
+@click.option("--pdf", is_flag=True, help="Write report.pdf too; report.html is always written.")
+@click.option(
+    "--dicom",
+    is_flag=True,
+    help="Write outlines as DICOM segmentations and measurements as structured reports; scans must be DICOM series.",
+)
+@click.option("--reader", default="", metavar="NAME", help="Who outlined and linked, for OUTPUT/audit.jsonl.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @advanced
-def track(study: Path, output: Path, links: Path | None, **options: Any) -> None:
+def track(study: Path, output: Path, links: Path | None, pdf: bool, dicom: bool, reader: str, **options: Any) -> None:
     """Follow the lesions of STUDY over its scans: carry them forward, match, measure, and say what changed.
 
     STUDY is a table with a row for each scan, in any order (columns date, image, outlines; docs/lesions-tracking.md
@@ -282,13 +289,18 @@ def track(study: Path, output: Path, links: Path | None, **options: Any) -> None
                   2024-03-05,ct2.nii.gz,ct2_lesions.nii.gz
     """
     from RegistrationNetLib import tracking
+    from RegistrationNetLib.files.studies import read_study
     from RegistrationNetLib.files.tracking import KEPT, LINKS
+    from RegistrationNetLib.reporting.written import FORMATS, check_formats
 
+    wanted = [name for name, asked in zip(FORMATS, (pdf, dicom), strict=True) if asked]
+    read = read_study(study)
+    check_formats(read, wanted)
     said = [path for path in (output / LINKS, links) if path is not None and (path is links or path.exists())]
     chosen = {name: value for name, value in options.items() if value is not None}
     with progress() as on_progress:
-        tracked = tracking.track(study, links=said, keep_in=output / KEPT, on_progress=on_progress, **chosen)
-    written = tracking.save(tracked, output)
+        tracked = tracking.track(read, links=said, keep_in=output / KEPT, on_progress=on_progress, **chosen)
+    written = tracking.save(tracked, output, wanted, reader)
     for line in tracking.summary(tracked):
         click.echo(line)
     click.echo(f"Results in {output}: {', '.join(written)}")

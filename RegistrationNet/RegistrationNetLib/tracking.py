@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from RegistrationNetLib.lesions.criteria import Assessment
     from RegistrationNetLib.lesions.table import Entry
     from RegistrationNetLib.lesions.word import Word
+    from RegistrationNetLib.reporting.written import Format
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,14 +101,25 @@ def track(
     return Tracked(tracking, tuple(words), chosen, tuple(engine.reports), assessments, tuple(notes))
 
 
-def save(tracked: Tracked, folder: str | Path) -> list[str]:
-    """Write lesions.csv, study.json, the carried outlines, the transforms and links.csv into a folder, all or none;
-    returns their names."""
+def save(tracked: Tracked, folder: str | Path, reports: Sequence[Format] = (), reader: str = "") -> list[str]:
+    """Write lesions.csv, study.json, the carried outlines, the transforms, links.csv and report.html into a folder, all
+    or none, and add to its audit.jsonl; returns their names.
+
+    reports: "pdf", "dicom": what else to write. reader: who outlined and linked, for the audit trail and DICOM.
+    Raises MissingPackage or InputError for what cannot be written.
+    """
     from RegistrationNetLib.files.output import output_folder
     from RegistrationNetLib.files.tracking import write_tracking
+    from RegistrationNetLib.reporting import audit
+    from RegistrationNetLib.reporting.written import check_formats, write_reports
 
+    check_formats(tracked.tracking.study, reports)
     with output_folder(folder) as draft:
-        return write_tracking(tracked.tracking, tracked.words, _report(tracked), draft)
+        write_tracking(tracked.tracking, tracked.words, _report(tracked), draft)
+        write_reports(tracked, reports, draft, reader)
+        names = sorted(path.name for path in draft.iterdir())
+    acts = audit.followed(tracked.tracking.study, tracked.words, audit.read(folder))
+    return [*names, audit.append(folder, acts, reader)]
 
 
 def summary(tracked: Tracked) -> list[str]:

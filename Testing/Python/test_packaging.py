@@ -22,9 +22,9 @@ ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "RegistrationNet"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME = [Requirement(line) for line in PROJECT["dependencies"]]
-SCENE, DEV, COMPARISON, PEERS, TRAIN = (
+SCENE, DEV, COMPARISON, PEERS, TRAIN, PDF, DICOM = (
     [Requirement(line) for line in PROJECT["optional-dependencies"][extra]]
-    for extra in ("scene", "dev", "comparison", "peers", "train")
+    for extra in ("scene", "dev", "comparison", "peers", "train", "pdf", "dicom")
 )
 # Slicer's SuperBuild/External_python-*.cmake at v5.10.0 and v5.12.3
 BUNDLED = {
@@ -109,7 +109,7 @@ def test_installing_moves_nothing_that_slicer_bundles(slicer_version: str) -> No
 
 def test_every_dependency_is_pinned_within_its_range() -> None:
     pins = pinned()
-    needs = RUNTIME + SCENE + DEV + COMPARISON + PEERS + TRAIN
+    needs = RUNTIME + SCENE + DEV + COMPARISON + PEERS + TRAIN + PDF + DICOM
     outside = [str(need) for need in needs if pins.get(canonicalize_name(need.name), "") not in need.specifier]
     assert outside == []
 
@@ -118,7 +118,7 @@ def test_every_imported_library_is_declared() -> None:
     graph = grimp.build_graph("RegistrationNetLib", include_external_packages=True, cache_dir=None)
     imported = {name for name in graph.modules if graph.is_module_squashed(name)} - set(sys.stdlib_module_names)
     # slicer-core brings VTK at the one version it was built with; Qt is the application's, for the panel alone.
-    declared = {canonicalize_name(need.name) for need in RUNTIME + SCENE + TRAIN} | {"vtk", "qt", "ctk"}
+    declared = {canonicalize_name(need.name) for need in RUNTIME + SCENE + TRAIN + PDF + DICOM} | {"vtk", "qt", "ctk"}
     homes = metadata.packages_distributions()
     undeclared = {
         name for name in imported if not declared & {canonicalize_name(home) for home in homes.get(name, [name])}

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def tracked(study: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 def test_from_files_to_what_became_of_each_lesion(tracked: tuple[Path, str]):
     folder, said = tracked
     assert {path.name for path in folder.iterdir()} == {
-        *("lesions.csv", "candidates.csv", "study.json"),
+        *("lesions.csv", "candidates.csv", "study.json", "report.html", "audit.jsonl"),
         *("2024-01-01_to_2024-03-01.h5", "carried_2024-03-01.nii.gz", "registrations"),
     }
     assert list(rows(folder)[0]) == header()
@@ -161,6 +162,24 @@ def test_criteria_are_judged_and_ask_before_the_work_begins(study: Path, tmp_pat
     assert "New: '4'. Overall: progression (PD)." in said
     (response,) = json.loads((tmp_path / "out" / "study.json").read_text())["response"]
     assert (response["response"], response["criterion"]) == ("PD", "recist")
+
+
+def test_the_report_is_written_and_the_reader_named(study: Path, tmp_path: Path, known: None):
+    for reader in ("Dr One", "Dr Two"):
+        assert run("track", study, "-o", tmp_path / "out", "--no-local", "--reader", reader)[0] == 0
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert all(row["status"] in report for row in rows(tmp_path / "out"))
+    lines = [json.loads(line) for line in (tmp_path / "out" / "audit.jsonl").read_text().splitlines()]
+    assert [line["reader"] for line in lines if line["action"] == "followed"] == ["Dr One", "Dr Two"]
+
+
+def test_a_pdf_that_cannot_be_written_is_refused_before_the_work_begins(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "reportlab", None)
+    code, said = run("track", study, "-o", tmp_path / "out", "--pdf")
+    assert (code, (tmp_path / "out").exists()) == (2, False)
+    assert "pip install 'registrationnet[pdf]'" in said
 
 
 def test_what_cannot_be_used_ends_with_one_sentence(study: Path, tmp_path: Path):

@@ -1,5 +1,5 @@
-"""Colours, the same in pictures, scenes and the panel: of verdicts, and of a Jacobian determinant, blue below 1, white
-at 1, red above.
+"""Colours, the same in pictures, scenes and the panel: of verdicts, of what became of lesions, and of a Jacobian
+determinant, blue below 1, white at 1, red above.
 """
 
 from __future__ import annotations
@@ -22,6 +22,24 @@ VERDICTS = {
     "bad": ("#d1382c", "\u2716"),
 }
 """Colour and sign of a light: never colour alone, because not everyone tells green from red."""
+
+STATUSES = {
+    "baseline": ("#5c6672", "\u25cf"),
+    "stable": ("#0072b2", "="),
+    "grown": ("#d55e00", "\u25b2"),
+    "shrunk": ("#009e73", "\u25bc"),
+    "present": ("#5c6672", "\u25cf"),
+    "new": ("#cc79a7", "+"),
+    "merged": ("#e69f00", "\u2227"),
+    "split": ("#e69f00", "\u2228"),
+    "reappeared": ("#cc79a7", "\u21ba"),
+    "resolved": ("#56b4e9", "\u25cb"),
+    "gone": ("#56b4e9", "\u25cb"),
+    "outside": ("#9aa3ad", "?"),
+    "carried": ("#9aa3ad", "\u2192"),
+}
+"""Colour and sign of what became of a lesion (`lesions.table`); Okabe and Ito's colours, which the colour-blind tell
+apart. Never without the word."""
 
 FOLDED = (1.0, 0.0, 1.0)
 """Where the mapping folds, which no scale leads up to."""

@@ -91,11 +91,16 @@ def read_dicom_folder(folder: Path, *, series: int | str | None = None) -> Image
     The grid is sheared where the gantry was tilted. series: number in the list the refusal shows, or a UID.
     Raises InputError when there is no series, more than one and none chosen, or slices are missing.
     """
+    stack = chosen_stack(folder, series)
+    return _volume(stack, f"{folder.name}: {stack.slices[0].tag('0008|103e') or 'DICOM'}{stack.suffix}", folder)
+
+
+def chosen_stack(folder: Path, series: int | str | None = None) -> Stack:
+    """The slices of one series; see `read_dicom_folder`."""
     stacks = dicom_series(folder)
     if not stacks:
         raise InputError(f"'{folder}' holds no DICOM images; give an image file or the folder of one DICOM series.")
-    stack = _chosen(stacks, series, folder)
-    return _volume(stack, f"{folder.name}: {stack.slices[0].tag('0008|103e') or 'DICOM'}{stack.suffix}", folder)
+    return _chosen(stacks, series, folder)
 
 
 def dicom_series(folder: Path) -> list[Stack]:

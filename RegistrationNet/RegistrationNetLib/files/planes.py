@@ -47,6 +47,11 @@ class Plane:
         rows, columns = self.points.shape[:2]
         return rows * self.pixel_mm[0], columns * self.pixel_mm[1]
 
+    @property
+    def axis(self) -> int:
+        """The tensor axis that runs from slice to slice."""
+        return self._axes[self._normal]
+
     def of(self, data: NDArray[np.generic]) -> NDArray[np.generic]:
         """This slice of values (D, H, W) on the grid, (rows, columns)."""
         return _upright(_anatomical(data, self._axes, self._flips), self._normal, self._index)

@@ -191,7 +191,8 @@ def _scan(day: date, row: Row, folder: Path, notes: list[str]) -> Scan:
         if row["lesions"]:
             lesions, about = _described(lesions, _path(row["lesions"], folder))
         confirms, markers = row.day("confirms"), row.yes("markers_normal")
-        return Scan(day, image, lesions if looked else None, about, confirms, markers)
+        source = str(_path(row["image"], folder))
+        return Scan(day, image, lesions if looked else None, about, confirms, markers, source, row["series"])
     except InputError as error:
         said = str(error)
         raise error if said.startswith(row.where) else InputError(f"{row.where}: {said}") from error

@@ -41,6 +41,7 @@ class Scan:
 
     lesions: None where nobody looked for them; empty where a reader found none. about: of some of them, by name.
     confirms: the date of the scan whose finding this one was made to confirm. markers_normal: tumour markers.
+    source, series: the file or DICOM folder that the image was read from, and which series of it; "" where not known.
     Raises InputError for lesions of one name, what is said about one that is not there, or an outline that was not
     drawn on this image.
     """
@@ -51,6 +52,8 @@ class Scan:
     about: Mapping[str, About] = field(default_factory=dict)
     confirms: date | None = None
     markers_normal: bool | None = None
+    source: str = ""
+    series: str = ""
 
     def __post_init__(self) -> None:
         twice = [name for name, count in Counter(one.name for one in self.lesions or ()).items() if count > 1]
