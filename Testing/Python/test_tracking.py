@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from Python.lesions.heads import FIRST, Balls, Oracle, carried, scan
+from Python.reporting.studies import REGISTRATION
 from RegistrationNetLib import tracking
 from RegistrationNetLib.cli import main
 from RegistrationNetLib.core.errors import Cancelled
@@ -53,7 +54,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Oracle:
 
     def computed(self, fixed, moving, keep, apart):
         named = (replace(image, name=image.name.partition(".")[0]) for image in (fixed, moving))
-        return oracle.register(*named, keep, apart), {"asked": len(oracle.heard)}
+        return oracle.register(*named, keep, apart), REGISTRATION | {"asked": len(oracle.heard)}
 
     monkeypatch.setattr(tracking.Registrations, "computed", computed)
     return oracle

@@ -37,6 +37,7 @@ STATUSES = {
     "gone": ("#56b4e9", "\u25cb"),
     "outside": ("#9aa3ad", "?"),
     "carried": ("#9aa3ad", "\u2192"),
+    "proposed": ("#9aa3ad", "\u2248"),
 }
 """Colour and sign of what became of a lesion (`lesions.table`); Okabe and Ito's colours, which the colour-blind tell
 apart. Never without the word."""

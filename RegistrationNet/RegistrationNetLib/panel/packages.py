@@ -22,7 +22,7 @@ from RegistrationNetLib.engine.interpreter import python
 
 REQUIREMENTS = Path(__file__).parents[2] / "Resources" / "requirements.txt"
 """Made from pyproject.toml by `make module-files`."""
-_MODULES = {"pynrrd": "nrrd"}
+_MODULES = {"pillow": "PIL", "pynrrd": "nrrd"}
 """What is imported of a package, where that is not its name."""
 _TORCH = "torch"
 _BUILDS = "light-the-torch>=0.5"

@@ -74,10 +74,11 @@ def course_picture(told: Sequence[Entry]) -> Picture | None:
 
 
 def _lines(told: Sequence[Entry]) -> list[Line]:
+    """Of what readers outlined: what the program proposes is no finding."""
     lines = []
     for name in dict.fromkeys(one.lesion for one in told):
         rows = [one for one in told if one.lesion == name]
-        known = [(one.day, one.measures) for one in rows if one.measures]
+        known = [(one.day, one.measures) for one in rows if one.measures and one.status != "proposed"]
         gone = tuple(one.day for one in rows if one.status in _GONE)
         if known:
             lines.append(Line(name, tuple(day for day, _ in known), tuple(one for _, one in known), gone))

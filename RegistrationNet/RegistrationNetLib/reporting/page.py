@@ -120,7 +120,10 @@ def _scan_in_words(scan: Scan) -> str:
     spacing = " x ".join(f"{part:.2f}" for part in scan.image.grid.spacing[::-1])
     count = len(scan.lesions or ())
     if scan.lesions is None:
-        looked = "nobody outlined lesions on it: their places are what registration says, and nothing is measured"
+        looked = (
+            "nobody outlined lesions on it: their places are what registration says, and proposed outlines are the "
+            "program's, to be looked at"
+        )
     else:
         looked = f"{count} {'lesion' if count == 1 else 'lesions'} outlined" if count else "a reader found no lesion"
     return f"{scan.image.name}, voxels of {spacing} mm; {looked}"
